@@ -1,0 +1,414 @@
+"""PingTest: what one probe run measured, its item, its table, and the view of one pair.
+
+Pure records first, then the item schema, then the table; no other module knows the attribute
+names. A run is one item, written once: HASH `region` (source), RANGE `timestamp` (scheduled time).
+
+Item attributes:
+  region, timestamp     the key: source region, scheduled time to the minute
+  partition, interval_s, attempts, method, network, memory_mb, wall_ms, cpu_ms, lateness_ms,
+  written_at            of the run, see `Run`
+  expires_at            epoch seconds, only where a time to live is configured
+  results               map of target region to
+    host                only where it is not the catalogue's endpoint of that target
+    ip                  addresses, in the order in which attempts took turns
+    dns                 name lookup, ms
+    ms                  list, one per attempt: the latency in ms, or null
+    connect             list, one per attempt: user-space connect time in ms, or null
+    rx                  map of attempt number to retransmitted SYNs, where there were any
+    why                 map of attempt number to reason, for attempts without a latency
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from cloudping import dynamo
+from cloudping.errors import ItemError, StoreError
+from cloudping.regions import CATALOGUE, rtt_floor_ms
+from cloudping.times import from_iso, to_iso
+
+# Why an attempt has no latency. A closed list, in three groups, since they count differently.
+LOSS_REASONS: Final = (
+    "dns_error",  # the name did not resolve
+    "timeout",  # no answer in time
+    "refused",  # RST or port unreachable
+    "reset",  # the connection was reset while it was being set up
+    "unreachable",  # ICMP host or net unreachable, prohibited, no route
+    "retransmitted",  # it did connect, but a SYN was sent twice: a lost packet, no exact figure
+)
+NOT_MEASURED_REASONS: Final = (
+    "local_error",  # the probe's own fault, e.g. no file descriptor left
+    "not_tried",  # the run's deadline came first
+)
+FLAG_REASONS: Final = ("too_fast",)  # below what light in fibre allows; judged when read
+REASONS: Final = LOSS_REASONS + NOT_MEASURED_REASONS + FLAG_REASONS
+
+# How a run's latencies came to be; samples of different methods are never mixed unmarked.
+METHOD_KERNEL: Final = "kernel-1"  # the kernel's SYN round trip (TCP_INFO), Linux
+METHOD_CONNECT: Final = "connect-1"  # user-space time of connect(), where there is no TCP_INFO
+METHOD_IMPORTED: Final = "original-1"  # one per-run figure of the original CloudPing
+METHODS: Final = (METHOD_KERNEL, METHOD_CONNECT, METHOD_IMPORTED)
+
+NETWORK_AWS: Final = "aws"
+NETWORK_SIMULATED: Final = "simulated"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One TCP connect: a latency in ms, or the reason why there is none (never both).
+
+    `connect_ms` is the user-space time beside it: also of a refusal or of a retransmitted
+    connect; None when nothing came back.
+    """
+
+    latency_ms: float | None
+    connect_ms: float | None = None
+    retransmits: int = 0
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.latency_ms is None) == (self.reason is None):
+            raise ValueError(f"an attempt has a latency or a reason, not {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class TargetResult:
+    """All attempts of a run at one target.
+
+    Attempt k went to `addresses[k % len(addresses)]`. `dns_ms` is None where nothing was
+    looked up (an address was given).
+    """
+
+    host: str
+    addresses: tuple[str, ...]
+    dns_ms: float | None
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of one source: what was measured and under which conditions.
+
+    `timestamp` is the scheduled time, to the minute; `lateness_ms` is by how much the first
+    connect came later. `interval_s` is the schedule that the run belongs to, `attempts` the
+    number planned for each target. `method` says how every latency of the run came to be.
+    """
+
+    region: str
+    timestamp: datetime
+    partition: str
+    interval_s: int
+    attempts: int
+    method: str
+    network: str
+    results: Mapping[str, TargetResult]
+    memory_mb: int = 0
+    wall_ms: float = 0.0
+    cpu_ms: float = 0.0
+    lateness_ms: float = 0.0
+    written_at: datetime | None = None
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One attempt as every reader sees it, after the sanity check: the only way into a figure."""
+
+    region_from: str
+    region_to: str
+    timestamp: datetime
+    attempt: int
+    address: str | None
+    latency_ms: float | None
+    connect_ms: float | None
+    retransmits: int
+    reason: str | None
+    method: str
+    network: str
+
+
+def samples(run: Run, target: str | None = None) -> Iterator[Sample]:
+    """The run's attempts, of one target or of all, with the light-speed check applied.
+
+    A latency below `rtt_floor_ms` becomes the reason `too_fast`; the stored item keeps what was
+    measured, so a corrected place corrects the figures at the next recomputation.
+    """
+    chosen = run.results if target is None else {target: run.results[target]}
+    for code, result in chosen.items():
+        floor_ms = rtt_floor_ms(run.region, code)
+        for number, attempt in enumerate(result.attempts):
+            latency_ms, reason = attempt.latency_ms, attempt.reason
+            if latency_ms is not None and latency_ms < floor_ms:
+                latency_ms, reason = None, "too_fast"
+            yield Sample(
+                region_from=run.region,
+                region_to=code,
+                timestamp=run.timestamp,
+                attempt=number,
+                address=result.addresses[number % len(result.addresses)]
+                if result.addresses
+                else None,
+                latency_ms=latency_ms,
+                connect_ms=attempt.connect_ms,
+                retransmits=attempt.retransmits,
+                reason=reason,
+                method=run.method,
+                network=run.network,
+            )
+
+
+def to_item(run: Run) -> dynamo.Item:
+    """The PingTest item of a run; see the module's docstring."""
+    item: dynamo.Item = {
+        "region": run.region,
+        "timestamp": to_iso(run.timestamp),
+        "partition": run.partition,
+        "interval_s": run.interval_s,
+        "attempts": run.attempts,
+        "method": run.method,
+        "network": run.network,
+        "memory_mb": run.memory_mb,
+        "wall_ms": dynamo.decimal(run.wall_ms, 1),
+        "cpu_ms": dynamo.decimal(run.cpu_ms, 1),
+        "lateness_ms": dynamo.decimal(run.lateness_ms, 1),
+        "results": {target: _result_item(target, result) for target, result in run.results.items()},
+    }
+    if run.written_at is not None:
+        item["written_at"] = to_iso(run.written_at)
+    if run.expires_at is not None:
+        item["expires_at"] = run.expires_at
+    return item
+
+
+def _result_item(target: str, result: TargetResult) -> dynamo.Item:
+    item: dynamo.Item = {
+        "ip": list(result.addresses),
+        "ms": [_optional(attempt.latency_ms) for attempt in result.attempts],
+        "connect": [_optional(attempt.connect_ms) for attempt in result.attempts],
+    }
+    if target not in CATALOGUE or CATALOGUE[target].endpoint != result.host:
+        item["host"] = result.host
+    if result.dns_ms is not None:
+        item["dns"] = dynamo.decimal(result.dns_ms, 2)
+    numbered = list(enumerate(result.attempts))
+    if again := {str(k): a.retransmits for k, a in numbered if a.retransmits}:
+        item["rx"] = again
+    if why := {str(k): a.reason for k, a in numbered if a.reason is not None}:
+        item["why"] = why
+    return item
+
+
+def _optional(value_ms: float | None) -> Decimal | None:
+    return None if value_ms is None else dynamo.decimal(value_ms, 3)
+
+
+def from_item(item: Mapping[str, Any], table: str = "PingTest") -> Run:
+    """The run of a PingTest item; raises ItemError with key, attribute and value."""
+    key = f"{item.get('region')}/{item.get('timestamp')}"
+    read = _Reader(item, table, key)
+    written = item.get("written_at")
+    return Run(
+        region=read.text("region"),
+        timestamp=read.moment("timestamp"),
+        partition=read.text("partition"),
+        interval_s=int(read.number("interval_s")),
+        attempts=int(read.number("attempts")),
+        method=read.text("method"),
+        network=read.text("network"),
+        results={
+            target: _result(_Reader(content, table, f"{key} results.{target}"), target)
+            for target, content in read.mapping("results").items()
+        },
+        memory_mb=int(read.number("memory_mb")),
+        wall_ms=read.number("wall_ms"),
+        cpu_ms=read.number("cpu_ms"),
+        lateness_ms=read.number("lateness_ms", signed=True),
+        written_at=None if written is None else read.moment("written_at"),
+        expires_at=int(read.number("expires_at")) if "expires_at" in item else None,
+    )
+
+
+def _result(read: "_Reader", target: str) -> TargetResult:
+    latencies = read.numbers("ms")
+    connects = read.numbers("connect")
+    if len(connects) != len(latencies):
+        raise read.error("connect", f"as many entries as ms has ({len(latencies)})")
+    again = read.mapping("rx", default={})
+    why = read.mapping("why", default={})
+    attempts = []
+    for number, (latency_ms, connect_ms) in enumerate(zip(latencies, connects, strict=True)):
+        reason = why.get(str(number))
+        if (latency_ms is None) == (reason is None) or reason not in (None, *REASONS):
+            raise read.error("why", f"a latency or a known reason for attempt {number}")
+        retransmits = again.get(str(number), 0)
+        if not isinstance(retransmits, (int, Decimal)):
+            raise read.error("rx", "counts")
+        attempts.append(Attempt(latency_ms, connect_ms, int(retransmits), reason))
+    host = CATALOGUE[target].endpoint if target in CATALOGUE else ""
+    return TargetResult(
+        host=read.text("host", default=host),
+        addresses=tuple(read.texts("ip")),
+        dns_ms=read.number("dns") if read.has("dns") else None,
+        attempts=tuple(attempts),
+    )
+
+
+class _Reader:
+    """Typed access to a stored map; every mismatch is an ItemError."""
+
+    def __init__(self, content: Any, table: str, key: str) -> None:
+        self._table, self._key = table, key
+        if not isinstance(content, Mapping):
+            raise ItemError(table, key, "results", content, "a map")
+        self._content = content
+
+    def error(self, attribute: str, expected: str) -> ItemError:
+        value = self._content.get(attribute)
+        return ItemError(self._table, self._key, attribute, value, expected)
+
+    def has(self, attribute: str) -> bool:
+        return attribute in self._content
+
+    def text(self, attribute: str, default: str = "") -> str:
+        value = self._content.get(attribute, default)
+        if not isinstance(value, str) or not value:
+            raise self.error(attribute, "text")
+        return value
+
+    def texts(self, attribute: str) -> list[str]:
+        value = self._content.get(attribute)
+        if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+            raise self.error(attribute, "a list of texts")
+        return value
+
+    def moment(self, attribute: str) -> datetime:
+        try:
+            return from_iso(self.text(attribute))
+        except ValueError:
+            raise self.error(attribute, "an ISO 8601 time with its offset") from None
+
+    def number(self, attribute: str, signed: bool = False) -> float:
+        value = self._content.get(attribute)
+        if not _is_number(value) or (value < 0 and not signed):
+            raise self.error(attribute, "a number" if signed else "a number of at least 0")
+        return float(value)
+
+    def numbers(self, attribute: str) -> list[float | None]:
+        value = self._content.get(attribute)
+        if not isinstance(value, list) or not all(
+            entry is None or (_is_number(entry) and entry >= 0) for entry in value
+        ):
+            raise self.error(attribute, "a list of numbers of at least 0, or nulls")
+        return [None if entry is None else float(entry) for entry in value]
+
+    def mapping(
+        self, attribute: str, default: Mapping[str, Any] | None = None
+    ) -> Mapping[str, Any]:
+        value = self._content.get(attribute, default)
+        if not isinstance(value, Mapping):
+            raise self.error(attribute, "a map")
+        return value
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, Decimal):
+        return value.is_finite()
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, slots=True)
+class RunKey:
+    """The key of a run in PingTest."""
+
+    region: str
+    timestamp: datetime
+
+
+@dataclass(slots=True)
+class RunBatch:
+    """Runs that were read, and the errors of the items that could not be."""
+
+    runs: list[Run] = field(default_factory=list)
+    bad: list[ItemError] = field(default_factory=list)
+
+
+class RunTable:
+    """PingTest: HASH `region` (source), RANGE `timestamp`; index by `region` and `written_at`."""
+
+    NAME = "PingTest"
+    WRITTEN_INDEX = "region-written_at-index"
+
+    def __init__(self, client: Any, prefix: str = "") -> None:
+        self._client = client
+        self.name = prefix + self.NAME
+
+    def put_once(self, run: Run) -> bool:
+        """Writes the run unless its key is taken; False when an earlier run of the event won."""
+        try:
+            with dynamo.translated(self.name, "put_item"):
+                self._client.put_item(
+                    TableName=self.name,
+                    Item=dynamo.to_wire(to_item(run)),
+                    ConditionExpression="attribute_not_exists(#region)",
+                    ExpressionAttributeNames={"#region": "region"},
+                )
+        except StoreError as error:
+            if dynamo.is_condition_failure(error):
+                return False
+            raise
+        return True
+
+    def between(self, region: str, start: datetime, end: datetime) -> RunBatch:
+        """The source's runs with start <= timestamp <= end, oldest first, strongly consistent."""
+        return self._query(region, start, end)
+
+    def latest(self, region: str, before: datetime) -> Run | None:
+        """The newest readable run at or before a moment (of the last ten items)."""
+        epoch = before - timedelta(days=36500)
+        batch = self._query(region, epoch, before, newest_first=True, limit=10)
+        return batch.runs[0] if batch.runs else None
+
+    def _query(
+        self,
+        region: str,
+        start: datetime,
+        end: datetime,
+        newest_first: bool = False,
+        limit: int | None = None,
+    ) -> RunBatch:
+        request: dict[str, Any] = {
+            "KeyConditionExpression": "#region = :region AND #timestamp BETWEEN :start AND :end",
+            "ExpressionAttributeNames": {"#region": "region", "#timestamp": "timestamp"},
+            "ExpressionAttributeValues": {
+                ":region": {"S": region},
+                ":start": {"S": to_iso(start)},
+                ":end": {"S": to_iso(end)},
+            },
+            "ConsistentRead": True,
+            "ScanIndexForward": not newest_first,
+        }
+        batch = RunBatch()
+        if limit is not None:
+            request["Limit"] = limit
+        for count, item in enumerate(dynamo.pages(self._client.query, self.name, **request), 1):
+            try:
+                batch.runs.append(from_item(item, self.name))
+            except ItemError as error:
+                batch.bad.append(error)
+            if count == limit:
+                break
+        return batch
+
+    def written_since(self, region: str, moment: datetime) -> list[RunKey]:
+        """Keys of the source's runs written at or after a moment; eventually consistent."""
+        items = dynamo.pages(
+            self._client.query,
+            self.name,
+            IndexName=self.WRITTEN_INDEX,
+            KeyConditionExpression="#region = :region AND #written_at >= :moment",
+            ExpressionAttributeNames={"#region": "region", "#written_at": "written_at"},
+            ExpressionAttributeValues={":region": {"S": region}, ":moment": {"S": to_iso(moment)}},
+        )
+        return [RunKey(item["region"], from_iso(item["timestamp"])) for item in items]

@@ -1,0 +1,198 @@
+"""Every setting of the deployables: one table of name, default, parser and help, read once.
+
+A deployable calls `load(os.environ)`; nothing else reads the environment. `docs/settings.md` is
+held against this table by a test.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+from urllib.parse import urlsplit
+
+from cloudping.errors import SettingError
+from cloudping.regions import CATALOGUE
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How one field of `Settings` is read: environment name, default as text, parser, help."""
+
+    field: str
+    env: str
+    default: str
+    parse: Callable[[str], Any]
+    expected: str
+    help: str
+
+
+def _whole(low: int, high: int) -> tuple[Callable[[str], int], str]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise ValueError
+        return value
+
+    return parse, f"a whole number from {low} to {high}"
+
+
+def _real(low: float, high: float) -> tuple[Callable[[str], float], str]:
+    def parse(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high:
+            raise ValueError
+        return value
+
+    return parse, f"a number from {low:g} to {high:g}"
+
+
+def _one_of(*choices: str) -> tuple[Callable[[str], str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError
+        return text
+
+    return parse, " or ".join(choices)
+
+
+def _interval(text: str) -> int:
+    minutes = int(text)
+    if minutes < 1 or not (60 % minutes == 0 or (minutes % 60 == 0 and 1440 % minutes == 0)):
+        raise ValueError
+    return minutes
+
+
+def _prefix(text: str) -> str:
+    if text and not (text.replace("-", "").isalnum() and text[0].isalpha() and len(text) <= 20):
+        raise ValueError
+    return text
+
+
+def _region(text: str) -> str:
+    if text not in CATALOGUE:
+        raise ValueError
+    return text
+
+
+def _regions(text: str) -> tuple[str, ...]:
+    return tuple(_region(code.strip()) for code in text.split(",") if code.strip())
+
+
+_INTERVAL_EXPECTED = (
+    "minutes that divide an hour (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60) "
+    "or whole hours that divide a day (120, 180, 240, 360, 480, 720, 1440)"
+)
+_REGION_LIST = "region codes of the catalogue, separated by commas"
+
+TABLE: tuple[Setting, ...] = (
+    Setting("home_region", "CLOUDPING_HOME_REGION", "us-east-2", _region,
+            "a region code of the catalogue", "Region that holds the tables and the aggregator."),
+    Setting("table_prefix", "CLOUDPING_PREFIX", "", _prefix,
+            "up to 20 letters, digits and hyphens, a letter first",
+            "Put before every name, so that two installations can share an account."),
+    Setting("endpoint_url", "AWS_ENDPOINT_URL", "", str, "a URL",
+            "Another endpoint for AWS, e.g. the local one; boto3 reads it as well."),
+    Setting("region", "AWS_REGION", "", str, "a region code",
+            "Where this function runs; Lambda sets it."),
+    Setting("memory_mb", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0", *_whole(0, 10240),
+            "Memory of this function; Lambda sets it. 0: not in Lambda."),
+    Setting("probe_interval_minutes", "PROBE_INTERVAL_MINUTES", "5", _interval, _INTERVAL_EXPECTED,
+            "How often each source measures."),
+    Setting("probe_attempts", "PROBE_ATTEMPTS", "5", *_whole(1, 50),
+            "Connects to each target in a run."),
+    Setting("probe_timeout_s", "PROBE_TIMEOUT_SECONDS", "2.5", *_real(0.1, 30),
+            "How long to wait for one connect; above 1 s, so that a repeated SYN is seen as such."),
+    Setting("probe_deadline_s", "PROBE_DEADLINE_SECONDS", "30", *_real(1, 600),
+            "When a run stops; what it has not tried by then is recorded as not_tried."),
+    Setting("probe_targets", "PROBE_TARGETS", "", _regions, _REGION_LIST,
+            "Targets; empty: those that cloudping_regions marks as active."),
+    Setting("probe_network", "PROBE_NETWORK", "aws", *_one_of("aws", "simulated"),
+            "simulated: planet.py in place of the network; only with an endpoint on this machine."),
+    Setting("probe_retention_days", "PROBE_RETENTION_DAYS", "0", *_whole(0, 36500),
+            "Days until DynamoDB may delete a raw run; 0: kept for ever."),
+    Setting("aggregator_interval_minutes", "AGGREGATOR_INTERVAL_MINUTES", "60", _interval,
+            _INTERVAL_EXPECTED, "How often figures are rolled up."),
+    Setting("aggregator_grace_minutes", "AGGREGATOR_GRACE_MINUTES", "3", *_whole(0, 59),
+            "Minutes after the full hour (or interval) at which the aggregator runs."),
+    Setting("frontend_refresh_s", "FRONTEND_REFRESH_SECONDS", "60", *_real(1, 3600),
+            "How often the front end renews its snapshot of matrix, regions and status."),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings as typed values; see `TABLE` for meaning and defaults."""
+
+    home_region: str
+    table_prefix: str
+    endpoint_url: str
+    region: str
+    memory_mb: int
+    probe_interval_minutes: int
+    probe_attempts: int
+    probe_timeout_s: float
+    probe_deadline_s: float
+    probe_targets: tuple[str, ...]
+    probe_network: str
+    probe_retention_days: int
+    aggregator_interval_minutes: int
+    aggregator_grace_minutes: int
+    frontend_refresh_s: float
+
+    @property
+    def is_local(self) -> bool:
+        """True when AWS is an endpoint on this machine."""
+        return (urlsplit(self.endpoint_url).hostname or "") in LOOPBACK_HOSTS
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Settings from an environment; raises SettingError naming the variable and its value.
+
+    A variable that is set to nothing counts as not set.
+    """
+    values = {}
+    for setting in TABLE:
+        text = environ.get(setting.env, "").strip() or setting.default
+        try:
+            values[setting.field] = setting.parse(text)
+        except ValueError:
+            raise SettingError(setting.env, text, setting.expected) from None
+    loaded = Settings(**values)
+    if loaded.probe_network == "simulated" and not loaded.is_local:
+        raise SettingError(
+            "PROBE_NETWORK", "simulated", "aws, unless AWS_ENDPOINT_URL is on this machine"
+        )
+    return loaded
+
+
+assert [s.field for s in TABLE] == [f.name for f in fields(Settings)]
+
+
+def schedule(interval_minutes: int, offset_minutes: int) -> dict[str, str]:
+    """The fields of an EventBridge cron expression that fires every so often, in UTC.
+
+    The offset wraps within the interval, at most an hour: {"minutes": "2/5", "hours": "*", ...}.
+    """
+    if interval_minutes < 60:
+        minutes, hours = f"{offset_minutes % interval_minutes}/{interval_minutes}", "*"
+    else:
+        minutes, hours = str(offset_minutes % 60), f"0/{interval_minutes // 60}"
+    return {
+        "minutes": minutes,
+        "hours": hours,
+        "day_of_month": "*",
+        "month": "*",
+        "day_of_week": "?",
+        "year": "*",
+    }
+
+
+def minute_offset(region: str) -> int:
+    """The minute offset of a source, spread over the hour so that sources do not fire together.
+
+    Multiples of 7 modulo 60 visit every minute once, and neighbours in the catalogue land far
+    apart at every interval.
+    """
+    order = list(CATALOGUE)
+    return order.index(region) * 7 % 60 if region in CATALOGUE else 0
