@@ -31,7 +31,7 @@ def client(region: str, endpoint_url: str | None = None, **credentials: str) -> 
             retries={"mode": "standard", "max_attempts": 5},
             tcp_keepalive=True,
         ),
-        **credentials,  # type: ignore[arg-type]
+        **credentials,
     )
 
 
@@ -65,11 +65,7 @@ def _plain(value: Mapping[str, Any]) -> Any:
             return [_plain(inner) for inner in content]
         case "NULL":
             return None
-        case "SS":
-            return set(content)
-        case "NS":
-            return {Decimal(number) for number in content}
-        case _:  # S, BOOL, B, BS
+        case _:  # S, BOOL, B; this project writes no sets
             return content
 
 

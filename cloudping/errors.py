@@ -1,4 +1,4 @@
-"""The errors that this project raises on purpose; each says what was wrong, with the value, and what to do."""
+"""The errors raised on purpose; each says what was wrong, with the value, and what to do."""
 
 
 class CloudPingError(Exception):

@@ -5,7 +5,7 @@ held against this table by a test.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -164,9 +164,6 @@ def load(environ: Mapping[str, str]) -> Settings:
             "PROBE_NETWORK", "simulated", "aws, unless AWS_ENDPOINT_URL is on this machine"
         )
     return loaded
-
-
-assert [s.field for s in TABLE] == [f.name for f in fields(Settings)]
 
 
 def schedule(interval_minutes: int, offset_minutes: int) -> dict[str, str]:
