@@ -1,0 +1,82 @@
+# Everything that a newcomer needs: `make run` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PORT ?= 8080
+AWS_PORT ?= 4566
+REGIONS ?= all
+LOCAL := .local
+BIN := .venv/bin
+
+# The first interpreter that is one of Python 3.11 to 3.13; PYTHON= names another.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& echo $$p && break; done)
+
+.PHONY: help run test test-slow lint format package ping bench lock clean python-found
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+run: $(BIN)/.installed $(LOCAL)/aws-venv/.installed ## the whole pipeline on this machine: PORT=8080 REGIONS=all
+	@exec $(BIN)/python -m infra local --port $(PORT) --aws-port $(AWS_PORT) --regions $(REGIONS)
+
+test: $(BIN)/.installed $(LOCAL)/aws-venv/.installed ## all tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(BIN)/.installed $(LOCAL)/aws-venv/.installed ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(BIN)/.installed ## format, lint and types, without changing anything
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(BIN)/.installed ## format the code and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+package: $(BIN)/.installed ## both Lambda zips into dist/, checked
+	$(BIN)/python -m infra package
+
+ping: $(BIN)/.installed ## real connects from here to every region, as a table
+	@$(BIN)/python -m infra ping
+
+bench: $(BIN)/.installed ## the benchmarks: measuring, aggregation, front end
+	$(BIN)/python -m bench.measuring
+	$(BIN)/python -m bench.aggregation
+	$(BIN)/python -m bench.frontend
+
+lock: $(BIN)/.installed ## renew the locked requirements from pyproject.toml (needs uv)
+	uv pip compile -q --group dev $(LOCK_OPTIONS) -o requirements.txt
+	uv pip compile -q --group frontend $(LOCK_OPTIONS) -o frontend/requirements.txt
+	uv pip compile -q infra/local/requirements.in $(LOCK_OPTIONS) -o infra/local/requirements.txt
+
+LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
+
+clean: ## remove environments, local data and everything built
+	rm -rf .venv $(LOCAL) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+python-found:
+	@test -n "$(PYTHON)" || { echo "CloudPing needs Python 3.11, 3.12 or 3.13 on PATH (or PYTHON=/path/to/python)" >&2; exit 1; }
+
+$(BIN)/.installed: requirements.txt | python-found
+	$(call environment,.venv,requirements.txt,Python packages)
+	@touch $@
+
+# MiniStack pins botocore exactly, so it lives in an environment of its own.
+$(LOCAL)/aws-venv/.installed: infra/local/requirements.txt | python-found
+	$(call environment,$(LOCAL)/aws-venv,infra/local/requirements.txt,the embedded local AWS)
+	@touch $@
+
+# $(1) folder, $(2) requirements, $(3) what it is
+define environment
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) cannot make virtual environments; on Debian: apt install python3-venv" >&2; exit 1; }
+	@echo "Installing $(3) into $(1) (once, a minute or two) ..."
+	@$(PYTHON) -m venv $(1)
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(2)
+endef

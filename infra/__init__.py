@@ -1,0 +1,1 @@
+"""The operator's room: templates, deployment, and the command `python -m infra`."""

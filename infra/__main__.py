@@ -1,0 +1,43 @@
+"""`python -m infra COMMAND`: everything an operator does, one module a command."""
+
+import argparse
+import importlib
+import sys
+
+from cloudping.errors import CloudPingError
+
+COMMANDS = {
+    "ping": "infra.ping",
+    "local": "infra.local.command",
+    "package": "infra.package",
+    "backfill": "infra.backfill",
+    "import": "infra.import_",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; 0 when it did what was asked, 1 when not, 2 for a wrong call."""
+    parser = argparse.ArgumentParser(prog="python -m infra", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    # Only the chosen command is imported, so that `ping` does not wait for pandas.
+    chosen = next((word for word in arguments or sys.argv[1:] if not word.startswith("-")), None)
+    for name, module_name in COMMANDS.items():
+        if chosen in (None, name) or chosen not in COMMANDS:
+            module = importlib.import_module(module_name)
+            summary = (module.__doc__ or "").strip().splitlines()[0]
+            command = commands.add_parser(name, help=summary, description=module.__doc__)
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    args = parser.parse_args(arguments)
+    try:
+        return int(args.run(args))
+    except CloudPingError as error:
+        print(f"infra {args.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\ninfra {args.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

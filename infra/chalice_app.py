@@ -1,0 +1,186 @@
+"""The two Chalice apps as artefacts: their configuration, their package, their deployment.
+
+The committed `.chalice/config.json` of an app is what `config()` gives for its default
+installation; `python -m infra package --write-config` renews it and a test holds the two together.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cloudping.errors import CloudPingError
+from cloudping.regions import CATALOGUE
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Lambda's limits for a direct upload (AWS Lambda quotas).
+MAX_ZIP_BYTES = 50 * 1024 * 1024
+MAX_UNZIPPED_BYTES = 250 * 1024 * 1024
+
+
+class PackageError(CloudPingError):
+    """An app could not be packaged, or its package is not what Lambda needs."""
+
+
+class DeployError(CloudPingError):
+    """`chalice deploy` failed for a stage; carries the end of what it said."""
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A Chalice app of this repository and what its function needs."""
+
+    name: str
+    function: str
+    memory_mb: int
+    timeout_s: int
+    must_contain: tuple[str, ...] = ()  # packages that the zip may not lack
+
+    @property
+    def folder(self) -> Path:
+        return ROOT / self.name
+
+
+PROBES = App("probes", "probe", memory_mb=256, timeout_s=60)
+AGGREGATOR = App(
+    "aggregator", "aggregate", memory_mb=1024, timeout_s=300, must_contain=("numpy", "pandas")
+)
+APPS = {app.name: app for app in (PROBES, AGGREGATOR)}
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """One installation of CloudPing in an account: a prefix, a home region, its settings."""
+
+    prefix: str = ""
+    home_region: str = "us-east-2"
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def app_name(self, app: App) -> str:
+        return f"{self.prefix}cloudping-{app.name}"
+
+    def function_name(self, app: App, stage: str) -> str:
+        return f"{self.app_name(app)}-{stage}-{app.function}"
+
+
+def config(app: App, installation: Installation, stages: Iterable[str]) -> dict[str, Any]:
+    """The `.chalice/config.json` of an app: a stage is named after its region."""
+    own = {"CLOUDPING_HOME_REGION": installation.home_region, **installation.environment}
+    if installation.prefix:
+        own["CLOUDPING_PREFIX"] = installation.prefix
+    return {
+        "version": "2.0",
+        "app_name": installation.app_name(app),
+        "autogen_policy": False,
+        "iam_policy_file": "policy.json",
+        "lambda_memory_size": app.memory_mb,
+        "lambda_timeout": app.timeout_s,
+        "environment_variables": own,
+        "tags": {"Project": "cloudping", "Installation": installation.prefix or "default"},
+        "stages": {stage: _stage(app, stage) for stage in stages},
+    }
+
+
+def _stage(app: App, stage: str) -> dict[str, Any]:
+    # A probe's stage says which region it is for; packaging fails when AWS_DEFAULT_REGION differs.
+    return {"environment_variables": {"PROBE_REGION": stage}} if app is PROBES else {}
+
+
+def default_stages(app: App, installation: Installation) -> list[str]:
+    """A probe in every region of the catalogue; the aggregator at home."""
+    return list(CATALOGUE) if app is PROBES else [installation.home_region]
+
+
+def write_config(app: App, installation: Installation, folder: Path) -> None:
+    stages = default_stages(app, installation)
+    text = json.dumps(config(app, installation, stages), indent=2)
+    (folder / ".chalice" / "config.json").write_text(text + "\n")
+
+
+def copy_project(app: App, installation: Installation, destination: Path) -> None:
+    """A copy of the app that `chalice` can work in: links resolved, no caches, own settings.
+
+    Chalice hashes `__pycache__` into the package and reuses old packages after a rename, so
+    neither comes along.
+    """
+    if destination.exists():
+        shutil.rmtree(destination)
+    shutil.copytree(
+        app.folder,
+        destination,
+        ignore=shutil.ignore_patterns("__pycache__", "deployments", "deployed"),
+    )
+    write_config(app, installation, destination)
+    if installation.prefix:
+        policy = destination / ".chalice" / "policy.json"
+        policy.write_text(policy.read_text().replace(":table/", f":table/{installation.prefix}"))
+
+
+def build(app: App, installation: Installation, destination: Path) -> Path:
+    """Packages the app once into `destination`; returns the zip, checked.
+
+    Copies of `destination` deploy without packaging again: Chalice finds the zip by its hash.
+    """
+    copy_project(app, installation, destination)
+    stage = default_stages(app, installation)[0]
+    said = _chalice(destination, "package", stage, str(destination / "package"))
+    if "Could not install dependencies" in said:
+        raise PackageError(f"{app.name}: chalice left dependencies out of the zip:\n{said}")
+    zip_file = destination / "package" / "deployment.zip"
+    check_zip(app, zip_file)
+    return zip_file
+
+
+def check_zip(app: App, zip_file: Path) -> None:
+    """Raises PackageError unless the zip fits Lambda and holds what the app needs."""
+    size = zip_file.stat().st_size
+    with zipfile.ZipFile(zip_file) as content:
+        names = set(content.namelist())
+        unzipped = sum(entry.file_size for entry in content.infolist())
+    if size > MAX_ZIP_BYTES or unzipped > MAX_UNZIPPED_BYTES:
+        raise PackageError(
+            f"{app.name}: {size} bytes zipped, {unzipped} unzipped; "
+            f"Lambda takes {MAX_ZIP_BYTES} and {MAX_UNZIPPED_BYTES}"
+        )
+    needed = ["app.py", "cloudping/__init__.py"]
+    needed += [f"{package}/__init__.py" for package in app.must_contain]
+    if missing := [name for name in needed if name not in names]:
+        raise PackageError(f"{app.name}: the zip lacks {', '.join(missing)}")
+
+
+def deploy(app: App, project: Path, stage: str) -> None:
+    """`chalice deploy` of one stage into the region of the same name; raises DeployError."""
+    said = _chalice(project, "deploy", stage)
+    if "Could not install dependencies" in said:
+        raise DeployError(f"{app.name} {stage}: chalice left dependencies out of the zip")
+
+
+def _chalice(project: Path, command: str, stage: str, *arguments: str) -> str:
+    environment = {
+        **os.environ,
+        "AWS_DEFAULT_REGION": stage,
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    environment.pop("AWS_REGION", None)  # set, it would win over the stage's region
+    done = subprocess.run(
+        [Path(sys.executable).with_name("chalice"), command, "--stage", stage, *arguments],
+        cwd=project,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    if done.returncode != 0:
+        error = PackageError if command == "package" else DeployError
+        last = [line for line in said.splitlines() if line.strip()][-3:]
+        raise error(f"chalice {command} --stage {stage} failed: {' / '.join(last)}")
+    return said
