@@ -4,9 +4,12 @@ Table modules hand in and get back plain dictionaries (numbers as Decimal, binar
 boto3 is imported when a client is made, so that pure code and `chalice package` never need it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
+from itertools import chain, islice
+from math import isfinite
 from typing import Any
 
 from cloudping.errors import StoreError
@@ -41,10 +44,31 @@ def decimal(value: float, places: int = 3) -> Decimal:
 
 
 def to_wire(item: Mapping[str, Any]) -> dict[str, Any]:
-    from boto3.dynamodb.types import TypeSerializer
+    """An item in DynamoDB's wire format; raises TypeError for what it does not take (a float)."""
+    return {name: _wired(value) for name, value in item.items()}
 
-    serialize = TypeSerializer().serialize
-    return {name: serialize(value) for name, value in item.items()}
+
+def _wired(value: Any) -> dict[str, Any]:
+    # As boto3's TypeSerializer, less its cost; see _plain.
+    content = value
+    match value:
+        case str():
+            kind = "S"
+        case None:
+            kind, content = "NULL", True
+        case bool():
+            kind = "BOOL"
+        case int() | Decimal() if isfinite(value):
+            kind, content = "N", str(value)
+        case bytes():
+            kind = "B"
+        case Mapping():
+            kind, content = "M", {name: _wired(inner) for name, inner in value.items()}
+        case list() | tuple():
+            kind, content = "L", [_wired(inner) for inner in value]
+        case _:
+            raise TypeError(f"{value!r} of {type(value).__name__} cannot be stored; use Decimal")
+    return {kind: content}
 
 
 def from_wire(item: Mapping[str, Mapping[str, Any]]) -> Item:
@@ -102,3 +126,31 @@ def pages(call: Callable[..., Any], table: str, **request: Any) -> Iterator[Item
         if last is None:
             return
         request["ExclusiveStartKey"] = last
+
+
+BATCH_ITEMS = 25  # DynamoDB's limit for BatchWriteItem
+_BATCH_TRIES = 8
+
+
+def write_batches(
+    client: Any, table: str, items: Iterable[Item] = (), deleted: Iterable[Item] = ()
+) -> None:
+    """Puts items and deletes keys, 25 in a request, and again what DynamoDB left unprocessed.
+
+    Not atomic; an item put twice is the same item, so the whole can be repeated. Raises StoreError
+    when DynamoDB still leaves some after eight tries (6 s).
+    """
+    requests = chain(
+        ({"PutRequest": {"Item": to_wire(item)}} for item in items),
+        ({"DeleteRequest": {"Key": to_wire(key)}} for key in deleted),
+    )
+    while left := list(islice(requests, BATCH_ITEMS)):
+        for attempt in range(_BATCH_TRIES):
+            with translated(table, "batch_write_item"):
+                answer = client.batch_write_item(RequestItems={table: left})
+            left = answer.get("UnprocessedItems", {}).get(table, [])
+            if not left:
+                break
+            time.sleep(0.05 * 2**attempt)
+        else:
+            raise StoreError(table, "batch_write_item", f"{len(left)} items still unprocessed")

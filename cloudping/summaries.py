@@ -1,9 +1,40 @@
-"""`cloudping_stored_avgs` (the matrix) and `cloudping_history` (daily figures): records, items, tables."""
+"""`cloudping_stored_avgs` (the matrix) and `cloudping_history` (days): records, items, tables.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Final
+Pure records first, then the item schemas, then the tables; no other module knows the attribute
+names.
+
+`cloudping_stored_avgs`: HASH `timeframe`, RANGE `index` (`us-east-1_eu-west-1_1D`), one item a pair
+and timeframe:
+  region_from, region_to
+  latency               mean
+  p_10 … p_99, min, max, stddev
+                        ms; an attribute is absent where n is too small for the figure
+  samples               n: the latencies behind the figures
+  failures              map of reason (`runs.REASONS`) to count
+  loss_pct, coverage_pct
+                        absent where nothing was tried, or nothing was scheduled
+  first_sample, last_sample
+                        scheduled times of the runs of the oldest and newest latency
+  methods               list of the measuring methods of the samples (`runs.METHODS`)
+  window_start, window_end, updated_at, network
+
+`cloudping_history`: HASH `pair` (`us-east-1#eu-west-1`), RANGE `month` (`2026-11`):
+  days                  map of day (`20`) to that day's figures, as JSON text with the attribute
+                        names above; `first_sample` and `last_sample` are `HH:MM` of that day, UTC.
+                        Text, since a year of nested maps is several times the size
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from itertools import groupby
+from typing import Any, Final
+
+from cloudping import dynamo
+from cloudping.errors import ItemError, StoreError
+from cloudping.times import from_iso, to_iso
 
 PERCENTILES: Final = (10, 25, 50, 75, 90, 95, 98, 99)
 TIMEFRAMES: Final = ("1D", "1W", "1M", "1Y")
@@ -47,3 +78,316 @@ class Summary:
     window_end: datetime
     updated_at: datetime
     network: str
+
+    def same_as(self, other: "Summary | None") -> bool:
+        """Whether both say the same, whenever they were written."""
+        return other is not None and to_item(self) == to_item(
+            replace(other, updated_at=self.updated_at)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One UTC day of a pair: a point of a history graph."""
+
+    region_from: str
+    region_to: str
+    day: date
+    figures: Figures
+    network: str
+
+
+_NUMBERS: Final = {  # attribute to field of Figures and decimal places: ms to 1 µs, % to 0.001
+    "latency": ("mean", 3),
+    "stddev": ("stddev", 3),
+    "min": ("min", 3),
+    "max": ("max", 3),
+    "loss_pct": ("loss_pct", 3),
+    "coverage_pct": ("coverage_pct", 3),
+}
+
+
+def _numbers(figures: Figures) -> Iterator[tuple[str, float, int]]:
+    """Attribute, value and decimal places of every figure that there is."""
+    for name, (attribute, places) in _NUMBERS.items():
+        if (value := getattr(figures, attribute)) is not None:
+            yield name, value, places
+    for p, value in figures.percentiles.items():
+        yield f"p_{p}", value, 3
+
+
+def to_item(summary: Summary) -> dynamo.Item:
+    """The item of `cloudping_stored_avgs`; see the module's docstring."""
+    figures = summary.figures
+    item: dynamo.Item = {
+        "timeframe": summary.timeframe,
+        "index": _index(summary.region_from, summary.region_to, summary.timeframe),
+        "region_from": summary.region_from,
+        "region_to": summary.region_to,
+        "samples": figures.samples,
+        "failures": dict(figures.failures),
+        "methods": list(figures.methods),
+        "window_start": to_iso(summary.window_start),
+        "window_end": to_iso(summary.window_end),
+        "updated_at": to_iso(summary.updated_at),
+        "network": summary.network,
+    }
+    for name, value, places in _numbers(figures):
+        item[name] = dynamo.decimal(value, places)
+    for name in ("first_sample", "last_sample"):
+        if (moment := getattr(figures, name)) is not None:
+            item[name] = to_iso(moment)
+    return item
+
+
+def from_item(item: Mapping[str, Any], table: str = "cloudping_stored_avgs") -> Summary:
+    """The inverse of `to_item`; raises ItemError with key, attribute and value."""
+    attribute = "timeframe"
+    try:
+        return Summary(
+            timeframe=item["timeframe"],
+            region_from=item[attribute := "region_from"],
+            region_to=item[attribute := "region_to"],
+            figures=_figures(
+                item,
+                *(
+                    from_iso(item[attribute := name]) if name in item else None
+                    for name in ("first_sample", "last_sample")
+                ),
+            ),
+            window_start=from_iso(item[attribute := "window_start"]),
+            window_end=from_iso(item[attribute := "window_end"]),
+            updated_at=from_iso(item[attribute := "updated_at"]),
+            network=item[attribute := "network"],
+        )
+    except _BadFigureError as error:
+        attribute = str(error)
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise ItemError(
+        table,
+        f"{item.get('timeframe')}/{item.get('index')}",
+        attribute,
+        item.get(attribute),
+        "a value as summaries.py writes it",
+    )
+
+
+class _BadFigureError(Exception):
+    """Names the attribute that is not a figure."""
+
+
+def _figures(
+    content: Mapping[str, Any], first_sample: datetime | None, last_sample: datetime | None
+) -> Figures:
+    """Figures from an item or from the JSON of a day."""
+
+    def number(name: str) -> float | None:
+        value = content.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, (Decimal, int, float)):
+            raise _BadFigureError(name)
+        return float(value)
+
+    samples, failures, methods = (content.get(name) for name in ("samples", "failures", "methods"))
+    if not isinstance(samples, (Decimal, int)):
+        raise _BadFigureError("samples")
+    if not isinstance(failures, Mapping):
+        raise _BadFigureError("failures")
+    if not isinstance(methods, list):
+        raise _BadFigureError("methods")
+    return Figures(
+        samples=int(samples),
+        percentiles={p: value for p in PERCENTILES if (value := number(f"p_{p}")) is not None},
+        failures={reason: int(count) for reason, count in failures.items()},
+        first_sample=first_sample,
+        last_sample=last_sample,
+        methods=tuple(methods),
+        **{attribute: number(name) for name, (attribute, _) in _NUMBERS.items()},
+    )
+
+
+def _index(region_from: str, region_to: str, timeframe: str) -> str:
+    return f"{region_from}_{region_to}_{timeframe}"
+
+
+def _day_text(day: Day) -> str:
+    """A day's figures as JSON; the same figures always give the same text."""
+    figures = day.figures
+    content: dict[str, Any] = {"samples": figures.samples}
+    content |= {name: round(value, places) for name, value, places in _numbers(figures)}
+    content |= {"failures": dict(figures.failures), "methods": list(figures.methods)}
+    for name in ("first_sample", "last_sample"):
+        if (moment := getattr(figures, name)) is not None:
+            content[name] = f"{moment:%H:%M}"
+    content["network"] = day.network
+    return json.dumps(content, separators=(",", ":"), sort_keys=True)
+
+
+def _day(region_from: str, region_to: str, day: date, text: str) -> Day:
+    """The inverse of `_day_text`."""
+    content = json.loads(text)
+    first, last = (
+        datetime.combine(day, datetime.strptime(content[name], "%H:%M").time(), UTC)  # noqa: DTZ007 - UTC is given
+        if name in content
+        else None
+        for name in ("first_sample", "last_sample")
+    )
+    return Day(region_from, region_to, day, _figures(content, first, last), content["network"])
+
+
+class SummaryTable:
+    """`cloudping_stored_avgs`: HASH `timeframe`, RANGE `index`."""
+
+    NAME = "cloudping_stored_avgs"
+
+    def __init__(self, client: Any, prefix: str = "") -> None:
+        self._client = client
+        self.name = prefix + self.NAME
+
+    def all(self, timeframe: str) -> list[Summary]:
+        """The whole matrix of a timeframe, in the order of the pairs."""
+        return self._query(timeframe, "")
+
+    def of_source(self, timeframe: str, region_from: str) -> list[Summary]:
+        """One row of the matrix."""
+        return self._query(timeframe, f"{region_from}_")
+
+    def _query(self, timeframe: str, begin: str) -> list[Summary]:
+        condition, values = "#timeframe = :timeframe", {":timeframe": {"S": timeframe}}
+        names = {"#timeframe": "timeframe"}
+        if begin:
+            condition += " AND begins_with(#index, :begin)"
+            values[":begin"] = {"S": begin}
+            names["#index"] = "index"
+        items = dynamo.pages(
+            self._client.query,
+            self.name,
+            KeyConditionExpression=condition,
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues=values,
+        )
+        return [from_item(item, self.name) for item in items]
+
+    def write(self, summaries: Iterable[Summary]) -> None:
+        """Writes the cells, in batches; one that was there is replaced."""
+        dynamo.write_batches(self._client, self.name, map(to_item, summaries))
+
+    def delete(self, summaries: Iterable[Summary]) -> None:
+        """Removes cells of which nothing is known any more."""
+        keys = (
+            {"timeframe": s.timeframe, "index": _index(s.region_from, s.region_to, s.timeframe)}
+            for s in summaries
+        )
+        dynamo.write_batches(self._client, self.name, deleted=keys)
+
+
+class HistoryTable:
+    """`cloudping_history`: HASH `pair`, RANGE `month`."""
+
+    NAME = "cloudping_history"
+
+    def __init__(self, client: Any, prefix: str = "") -> None:
+        self._client = client
+        self.name = prefix + self.NAME
+
+    def between(self, region_from: str, region_to: str, first: date, last: date) -> list[Day]:
+        """The pair's days from `first` to `last`, both included, oldest first: one query."""
+        found = []
+        for month, days in self._months(region_from, region_to, first, last):
+            for number, text in sorted(days.items()):
+                try:
+                    day = date.fromisoformat(f"{month}-{number}")
+                    if first <= day <= last:
+                        found.append(_day(region_from, region_to, day, text))
+                except (_BadFigureError, KeyError, TypeError, ValueError) as error:
+                    key = f"{region_from}#{region_to}/{month}"
+                    raise ItemError(
+                        self.name, key, f"days.{number}", text, "figures as summaries.py writes"
+                    ) from error
+        return found
+
+    def _months(
+        self, region_from: str, region_to: str, first: date, last: date
+    ) -> Iterator[tuple[str, Mapping[str, str]]]:
+        items = dynamo.pages(
+            self._client.query,
+            self.name,
+            KeyConditionExpression="#pair = :pair AND #month BETWEEN :first AND :last",
+            ExpressionAttributeNames={"#pair": "pair", "#month": "month"},
+            ExpressionAttributeValues={
+                ":pair": {"S": f"{region_from}#{region_to}"},
+                ":first": {"S": f"{first:%Y-%m}"},
+                ":last": {"S": f"{last:%Y-%m}"},
+            },
+        )
+        return ((item["month"], item["days"]) for item in items)
+
+    def update(self, days: Iterable[Day]) -> int:
+        """Writes those of the days that differ from what is stored; returns how many did.
+
+        Other days of a month stay as they are, also when two writers meet.
+        """
+        changed = 0
+        for (region_from, region_to), group in groupby(sorted(days, key=_order), key=_pair):
+            texts = {day.day: _day_text(day) for day in group}
+            stored = dict(self._months(region_from, region_to, min(texts), max(texts)))
+            for month, in_month in groupby(sorted(texts), key=lambda day: f"{day:%Y-%m}"):
+                new = {f"{day:%d}": texts[day] for day in in_month}
+                old = stored.get(month)
+                different = {n: t for n, t in new.items() if old is None or old.get(n) != t}
+                if different:
+                    self._set(f"{region_from}#{region_to}", month, different, is_new=old is None)
+                    changed += len(different)
+        return changed
+
+    def _set(self, pair: str, month: str, days: Mapping[str, str], is_new: bool) -> None:
+        key = {"pair": {"S": pair}, "month": {"S": month}}
+        if is_new:
+            try:
+                with dynamo.translated(self.name, "put_item"):
+                    self._client.put_item(
+                        TableName=self.name,
+                        Item=key | {"days": {"M": {n: {"S": text} for n, text in days.items()}}},
+                        ConditionExpression="attribute_not_exists(#pair)",
+                        ExpressionAttributeNames={"#pair": "pair"},
+                    )
+                return
+            except StoreError as error:
+                if not dynamo.is_condition_failure(error):
+                    raise
+        with dynamo.translated(self.name, "update_item"):
+            self._client.update_item(
+                TableName=self.name,
+                Key=key,
+                UpdateExpression="SET " + ", ".join(f"#days.#d{n} = :d{n}" for n in days),
+                ExpressionAttributeNames={"#days": "days"} | {f"#d{n}": n for n in days},
+                ExpressionAttributeValues={f":d{n}": {"S": text} for n, text in days.items()},
+            )
+
+    def replace(self, days: Iterable[Day]) -> None:
+        """Writes whole months in batches, without a look at what is there: for a new table."""
+        ordered = sorted(days, key=_order)
+        dynamo.write_batches(
+            self._client,
+            self.name,
+            (
+                {
+                    "pair": f"{region_from}#{region_to}",
+                    "month": month,
+                    "days": {f"{day.day:%d}": _day_text(day) for day in group},
+                }
+                for (region_from, region_to, month), group in groupby(
+                    ordered, key=lambda day: (*_pair(day), f"{day.day:%Y-%m}")
+                )
+            ),
+        )
+
+
+def _order(day: Day) -> tuple[str, str, date]:
+    return day.region_from, day.region_to, day.day
+
+
+def _pair(day: Day) -> tuple[str, str]:
+    return day.region_from, day.region_to
