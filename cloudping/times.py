@@ -14,8 +14,7 @@ def to_iso(moment: datetime) -> str:
     """`2026-11-20T06:05:00.000Z`; raises ValueError for a naive datetime."""
     if moment.tzinfo is None:
         raise ValueError(f"{moment!r} has no time zone; timestamps are UTC")
-    utc = moment.astimezone(UTC)
-    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def from_iso(text: str) -> datetime:

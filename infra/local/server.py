@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 from urllib.request import urlopen
@@ -81,7 +82,7 @@ class Child:
             time.sleep(0.1)
 
     def stop(self, timeout_s: float) -> None:
-        """SIGTERM, which saves the state; after the timeout SIGKILL; then whatever is left of it."""
+        """SIGTERM, which saves the state; SIGKILL after the timeout and for what is left of it."""
         if self._process.poll() is None:
             self._process.terminate()
             try:
@@ -89,10 +90,8 @@ class Child:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        try:
+        with suppress(ProcessLookupError):  # the usual case: nothing of its session is left
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # the usual case: nothing of its session is left
         self._output.close()
 
 
