@@ -37,12 +37,14 @@ def _short_form(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> dict[str,
             value = value.split(".", 1)
     elif isinstance(node, yaml.SequenceNode):
         value = loader.construct_sequence(node, deep=True)
-    else:
+    elif isinstance(node, yaml.MappingNode):
         value = loader.construct_mapping(node, deep=True)
+    else:
+        raise TypeError(f"!{tag} on {node}")
     return {name: value}
 
 
-TemplateLoader.add_multi_constructor("!", _short_form)  # type: ignore[no-untyped-call]
+TemplateLoader.add_multi_constructor("!", _short_form)
 
 
 def load_template(name: str) -> dict[str, Any]:
