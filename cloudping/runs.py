@@ -18,6 +18,7 @@ Item attributes:
     why                 map of attempt number to reason, for attempts without a latency
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -228,6 +229,19 @@ def from_item(item: Mapping[str, Any], table: str = "PingTest") -> Run:
         written_at=None if written is None else read.moment("written_at"),
         expires_at=int(read.number("expires_at")) if "expires_at" in item else None,
     )
+
+
+def to_json(run: Run) -> str:
+    """The run's item on one line: what a probe logs before it writes."""
+    return json.dumps(to_item(run), default=float, separators=(",", ":"))
+
+
+def from_json(text: str) -> Run:
+    """The inverse of `to_json`; raises ItemError, or ValueError where it is no JSON object."""
+    item = json.loads(text, parse_float=Decimal)
+    if not isinstance(item, dict):
+        raise ValueError(f"a run is a JSON object, not {text[:80]!r}")
+    return from_item(item, "log")
 
 
 def _result(read: "_Reader", target: str) -> TargetResult:

@@ -93,12 +93,14 @@ TABLE: tuple[Setting, ...] = (
             "Put before every name, so that two installations can share an account."),
     Setting("endpoint_url", "AWS_ENDPOINT_URL", "", str, "a URL",
             "Another endpoint for AWS, e.g. the local one; boto3 reads it as well."),
-    Setting("region", "AWS_REGION", "", str, "a region code",
-            "Where this function runs; Lambda sets it."),
+    Setting("region", "AWS_DEFAULT_REGION", "", str, "a region code",
+            "Where this function runs, or is being packaged for; Lambda sets it."),
     Setting("memory_mb", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0", *_whole(0, 10240),
             "Memory of this function; Lambda sets it. 0: not in Lambda."),
     Setting("probe_interval_minutes", "PROBE_INTERVAL_MINUTES", "5", _interval, _INTERVAL_EXPECTED,
             "How often each source measures."),
+    Setting("probe_region", "PROBE_REGION", "", str, "a region code",
+            "The region that this stage of the probe is for; anywhere else it refuses to start."),
     Setting("probe_attempts", "PROBE_ATTEMPTS", "5", *_whole(1, 50),
             "Connects to each target in a run."),
     Setting("probe_timeout_s", "PROBE_TIMEOUT_SECONDS", "2.5", *_real(0.1, 30),
@@ -130,6 +132,7 @@ class Settings:
     region: str
     memory_mb: int
     probe_interval_minutes: int
+    probe_region: str
     probe_attempts: int
     probe_timeout_s: float
     probe_deadline_s: float
@@ -162,6 +165,16 @@ def load(environ: Mapping[str, str]) -> Settings:
     if loaded.probe_network == "simulated" and not loaded.is_local:
         raise SettingError(
             "PROBE_NETWORK", "simulated", "aws, unless AWS_ENDPOINT_URL is on this machine"
+        )
+    if loaded.probe_region and loaded.region != loaded.probe_region:
+        raise SettingError(
+            "AWS_DEFAULT_REGION", loaded.region, f"{loaded.probe_region}, this stage's PROBE_REGION"
+        )
+    if loaded.probe_deadline_s <= loaded.probe_timeout_s:
+        raise SettingError(
+            "PROBE_DEADLINE_SECONDS",
+            f"{loaded.probe_deadline_s:g}",
+            f"more than PROBE_TIMEOUT_SECONDS ({loaded.probe_timeout_s:g})",
         )
     return loaded
 

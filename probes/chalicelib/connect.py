@@ -1,0 +1,189 @@
+"""Times TCP connects: non-blocking sockets in one poll loop, and the kernel's own round trip.
+
+The user-space time of a connect includes waiting for this process to be scheduled; the kernel's
+does not. Linux stamps SYN and SYN-ACK itself and hands out the difference in TCP_INFO, which is
+what this product calls latency (`runs.METHOD_KERNEL`). Where there is no TCP_INFO the user-space
+time has to do (`runs.METHOD_CONNECT`); a run says which it was.
+"""
+
+import errno
+import selectors
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from time import perf_counter_ns
+from typing import Final, NamedTuple
+
+from cloudping.runs import METHOD_CONNECT, METHOD_KERNEL, Attempt
+
+# struct tcp_info of include/uapi/linux/tcp.h: eight bytes, then u32 fields; both are Linux ABI.
+_TCP_INFO: Final = 11
+_RTT_OFFSET: Final = 68  # tcpi_rtt, µs: after the handshake it is the one sample SYN to SYN-ACK
+_TOTAL_RETRANS_OFFSET: Final = 100  # tcpi_total_retrans; tcpi_retransmits is 0 again by then
+_TCP_INFO_LENGTH: Final = 104
+
+# Errors of connect() and SO_ERROR by what they mean. ICMP codes become errors by Linux's
+# icmp_err_convert and icmpv6_err_convert.
+_REASONS: Final = {
+    errno.ECONNREFUSED: "refused",
+    errno.ECONNRESET: "reset",
+    errno.ECONNABORTED: "reset",
+    errno.EPIPE: "reset",
+    errno.EHOSTUNREACH: "unreachable",
+    errno.ENETUNREACH: "unreachable",
+    errno.EHOSTDOWN: "unreachable",
+    errno.ENETDOWN: "unreachable",
+    errno.ENOPROTOOPT: "unreachable",
+    errno.EACCES: "unreachable",  # ICMPv6 administratively prohibited, or a `prohibit` route
+    errno.ETIMEDOUT: "timeout",
+}
+
+
+class KernelRtt(NamedTuple):
+    """What the kernel knows of a fresh connection; `rtt_us` is 0 where it has no sample."""
+
+    rtt_us: int
+    retransmits: int
+
+
+ReadRtt = Callable[[socket.socket], KernelRtt]
+
+
+def read_tcp_info(sock: socket.socket) -> KernelRtt:
+    """Round trip of the SYN and SYNs sent again, from Linux's TCP_INFO; needs no privilege."""
+    info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _TCP_INFO_LENGTH)
+    return KernelRtt(
+        int.from_bytes(info[_RTT_OFFSET : _RTT_OFFSET + 4], sys.byteorder),
+        int.from_bytes(info[_TOTAL_RETRANS_OFFSET : _TOTAL_RETRANS_OFFSET + 4], sys.byteorder),
+    )
+
+
+@cache
+def kernel_rtt() -> ReadRtt | None:
+    """How to ask this kernel for its round trip; None where it cannot be asked."""
+    if not sys.platform.startswith("linux"):
+        return None  # option 11 means something else there
+    with socket.socket() as sock:
+        try:
+            known = len(sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _TCP_INFO_LENGTH))
+        except OSError:
+            return None
+    return read_tcp_info if known == _TCP_INFO_LENGTH else None
+
+
+def method(read_rtt: ReadRtt | None) -> str:
+    """The name under which figures of this way of measuring are stored."""
+    return METHOD_CONNECT if read_rtt is None else METHOD_KERNEL
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    sock: socket.socket
+    key: str
+    began_ns: int
+
+
+class Connects:
+    """Connects in flight: `start` one, `wait` for those that are over.
+
+    `timeout_s` is for each connect; above 1 s a SYN that had to be repeated (RFC 6298) is seen as
+    such instead of as a timeout. Closes its sockets when left as a context.
+    """
+
+    def __init__(self, timeout_s: float, read_rtt: ReadRtt | None) -> None:
+        self._timeout_ns = int(timeout_s * 1e9)
+        self._read_rtt = read_rtt
+        self._selector = selectors.DefaultSelector()
+        self._pending: dict[int, _Pending] = {}  # by descriptor, oldest first
+        self._over: list[tuple[str, Attempt]] = []
+
+    def __enter__(self) -> "Connects":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pending in self._pending.values():
+            pending.sock.close()
+        self._pending.clear()
+        self._selector.close()
+
+    def start(self, key: str, address: str, port: int) -> None:
+        """Starts a connect to an IP address; its outcome comes from `wait` under this key."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+        except OSError:  # no file descriptor left, or no IPv6 in this kernel
+            self._over.append((key, Attempt(None, reason="local_error")))
+            return
+        sock.setblocking(False)
+        began_ns = perf_counter_ns()
+        code = sock.connect_ex((address, port))
+        if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+            sock.close()
+            self._over.append((key, _failure(code, None)))
+            return
+        self._pending[sock.fileno()] = _Pending(sock, key, began_ns)
+        self._selector.register(sock, selectors.EVENT_WRITE)
+
+    def wait(self, until_ns: int | None = None) -> list[tuple[str, Attempt]]:
+        """The connects that are over, as (key, attempt).
+
+        Returns as soon as there is one, at `until_ns` (of `perf_counter_ns`) at the latest.
+        """
+        if not self._over:
+            self._poll(until_ns)
+        over, self._over = self._over, []
+        return over
+
+    def _poll(self, until_ns: int | None) -> None:
+        # All time out after the same time, so the oldest is the next to do so.
+        limits_ns = [] if until_ns is None else [until_ns]
+        if self._pending:
+            limits_ns.append(next(iter(self._pending.values())).began_ns + self._timeout_ns)
+        if not limits_ns:
+            return
+        ready = self._selector.select(max(0, min(limits_ns) - perf_counter_ns()) / 1e9)
+        now_ns = perf_counter_ns()  # one stamp for the batch, before any work on it
+        for entry, _ in ready:
+            pending = self._remove(entry.fd)
+            self._over.append((pending.key, self._outcome(pending, now_ns)))
+        expired = [p for p in self._pending.values() if p.began_ns + self._timeout_ns <= now_ns]
+        for pending in expired:
+            self._remove(pending.sock.fileno()).sock.close()
+            self._over.append((pending.key, Attempt(None, reason="timeout")))
+
+    def _remove(self, descriptor: int) -> _Pending:
+        pending = self._pending.pop(descriptor)
+        self._selector.unregister(pending.sock)
+        return pending
+
+    def _outcome(self, pending: _Pending, now_ns: int) -> Attempt:
+        connect_ms = (now_ns - pending.began_ns) / 1e6
+        with pending.sock as sock:
+            if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                return _failure(code, connect_ms)
+            if self._read_rtt is None:
+                return _timed(connect_ms)
+            rtt_us, retransmits = self._read_rtt(sock)
+        if retransmits:
+            # With TCP timestamps the kernel still has a figure, in steps of a millisecond; without
+            # them none. A packet was lost (or the true round trip is above a second) either way.
+            return Attempt(None, connect_ms, retransmits, "retransmitted")
+        if not rtt_us:
+            return Attempt(None, connect_ms, reason="local_error")
+        return Attempt(rtt_us / 1000, connect_ms)
+
+
+# Without TCP_INFO a repeated SYN can only be told by its time: RFC 6298 repeats it after 1 s.
+_FIRST_RETRANSMIT_MS: Final = 1000.0
+
+
+def _timed(connect_ms: float) -> Attempt:
+    if connect_ms >= _FIRST_RETRANSMIT_MS:
+        return Attempt(None, connect_ms, 1, "retransmitted")
+    return Attempt(connect_ms, connect_ms)
+
+
+def _failure(code: int, connect_ms: float | None) -> Attempt:
+    return Attempt(None, connect_ms, reason=_REASONS.get(code, "local_error"))

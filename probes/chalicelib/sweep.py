@@ -1,0 +1,170 @@
+"""Measures many targets in one sweep: interleaved rounds in random order, paced and bounded.
+
+Bursts and Python work between a packet's arrival and its time stamp are what falsifies figures on
+a small CPU share. So connects start one by one, a pace apart; targets take turns, in a fresh
+order each round, so that no disturbance meets all attempts at one of them; and no target has two
+connects in flight, so that a dead one delays nobody.
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from time import perf_counter_ns
+from typing import Final
+
+from chalicelib.connect import Connects, ReadRtt, kernel_rtt, method
+from chalicelib.resolve import Family, resolve
+
+from cloudping.runs import Attempt, TargetResult
+from cloudping.times import utc_now
+
+MAX_IN_FLIGHT: Final = 32
+PACE_SPREAD: Final = 0.1  # each gap is up to this share shorter or longer, at random
+
+# Memory at which a Lambda has one full core (AWS Lambda documentation, "Memory and computing
+# power"); below, its share of a core is proportional.
+LAMBDA_MB_PER_CORE: Final = 1769
+# CPU that one connect costs in this loop (`python -m bench.measuring`), and how many times that
+# is left between starts.
+CPU_PER_CONNECT_S: Final = 0.00035
+PACE_HEADROOM: Final = 2.5
+MIN_PACE_S, MAX_PACE_S = 0.005, 0.050
+
+
+def pace_s(memory_mb: int) -> float:
+    """Seconds between starts that a Lambda of this size can keep up with; 0 MB: not in Lambda."""
+    if not memory_mb:
+        return MIN_PACE_S
+    wanted_s = PACE_HEADROOM * CPU_PER_CONNECT_S * LAMBDA_MB_PER_CORE / memory_mb
+    return min(MAX_PACE_S, max(MIN_PACE_S, wanted_s))
+
+
+def lookups_at_once(memory_mb: int) -> int:
+    """Parallel lookups: below some 512 MB threads only take each other's CPU time."""
+    return 1 if 0 < memory_mb < 512 else 8
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to connect: a host name or an IP address, and a port."""
+
+    host: str
+    port: int = 443
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How often, how patiently and for how long in all; the memory decides the pace."""
+
+    attempts: int
+    timeout_s: float
+    deadline_s: float
+    memory_mb: int = 0
+    family: Family = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A sweep's results by target, how they came to be, and the lookups that found nothing.
+
+    `started_at` is when the first connect was due, after all lookups.
+    """
+
+    results: Mapping[str, TargetResult]
+    method: str
+    started_at: datetime
+    dns_errors: Mapping[str, str]
+
+
+KernelRttFinder = Callable[[], ReadRtt | None]
+
+
+def measure(
+    targets: Mapping[str, Target],
+    plan: Plan,
+    rng: random.Random | None = None,
+    find_rtt: KernelRttFinder = kernel_rtt,
+) -> Measured:
+    """Resolves all targets, then connects to them; every attempt has a latency or a reason."""
+    began_ns = perf_counter_ns()
+    hosts = [target.host for target in targets.values()]
+    lookups = resolve(hosts, plan.family, lookups_at_once(plan.memory_mb))
+    found = {name: lookups[target.host] for name, target in targets.items()}
+    routes = {
+        name: Route(found[name].addresses[: plan.attempts], target.port)
+        for name, target in targets.items()
+        if found[name].addresses
+    }
+    read_rtt = find_rtt()
+    started_at = utc_now()
+    attempts = sweep(routes, plan, began_ns, read_rtt, rng or random.SystemRandom())
+    unresolved = (Attempt(None, reason="dns_error"),) * plan.attempts
+    return Measured(
+        results={
+            name: TargetResult(
+                host=target.host,
+                addresses=routes[name].addresses if name in routes else (),
+                dns_ms=found[name].dns_ms,
+                attempts=attempts.get(name, unresolved),
+            )
+            for name, target in targets.items()
+        },
+        method=method(read_rtt),
+        started_at=started_at,
+        dns_errors={name: look.error for name, look in found.items() if look.error is not None},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The addresses that a target's attempts take turns at, and the port."""
+
+    addresses: tuple[str, ...]
+    port: int
+
+
+def sweep(
+    routes: Mapping[str, Route],
+    plan: Plan,
+    began_ns: int,
+    read_rtt: ReadRtt | None,
+    rng: random.Random,
+) -> dict[str, tuple[Attempt, ...]]:
+    """`plan.attempts` attempts at every route; the deadline counts from `began_ns`.
+
+    No connect starts that could outlast the deadline: what is left by then is `not_tried`.
+    """
+    queue = [name for _ in range(plan.attempts) for name in rng.sample(list(routes), len(routes))]
+    done: dict[str, list[Attempt]] = {name: [] for name in routes}
+    busy: set[str] = set()
+    pace_ns = pace_s(plan.memory_mb) * 1e9
+    next_ns = perf_counter_ns()
+    last_ns = began_ns + int((plan.deadline_s - plan.timeout_s) * 1e9)
+    with Connects(plan.timeout_s, read_rtt) as connects:
+        while queue or busy:
+            now_ns = perf_counter_ns()
+            if now_ns >= last_ns:
+                queue.clear()
+            idle = None
+            if len(busy) < MAX_IN_FLIGHT:
+                idle = next((at for at, name in enumerate(queue) if name not in busy), None)
+            if idle is not None and now_ns >= next_ns:
+                name = queue.pop(idle)
+                addresses = routes[name].addresses
+                connects.start(name, addresses[len(done[name]) % len(addresses)], routes[name].port)
+                busy.add(name)
+                # From now, not from when it was due: a late loop must not catch up in a burst.
+                next_ns = now_ns + int(pace_ns * rng.uniform(1 - PACE_SPREAD, 1 + PACE_SPREAD))
+                continue
+            until_ns = last_ns if queue else None
+            if idle is not None:
+                until_ns = min(next_ns, last_ns)
+            for name, attempt in connects.wait(until_ns):
+                busy.remove(name)
+                done[name].append(attempt)
+    left = Attempt(None, reason="not_tried")
+    return {
+        name: (*attempts, *[left] * (plan.attempts - len(attempts)))
+        for name, attempts in done.items()
+    }
