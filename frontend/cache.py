@@ -1,0 +1,140 @@
+"""A WSGI layer that compresses answers, gives them an ETag, and keeps those made of the snapshot.
+
+A view that reads nothing but the snapshot says so with `keep()`. Its answer is stored as the bytes
+that go over the wire and served without entering Flask again, until the snapshot is renewed. Then
+one request renders it anew while others still get the old one.
+"""
+
+import gzip
+import hashlib
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cachetools import LRUCache
+from flask import request
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+Wsgi = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+KEEP: Final = "cloudping.keep"
+MAX_BYTES: Final = 64 * 2**20
+# An address longer than this is not worth a place in memory.
+MAX_KEY_LENGTH: Final = 512
+COMPRESSIBLE: Final = ("text/", "application/json", "application/x-ndjson", "image/svg+xml")
+
+
+def keep() -> None:
+    """Called by a view whose answer depends on nothing but the address and the snapshot."""
+    request.environ[KEEP] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One answer as it goes over the wire, plain and compressed."""
+
+    number: int
+    etag: str
+    status: str
+    plain: tuple[list[tuple[str, str]], bytes]
+    gzipped: tuple[list[tuple[str, str]], bytes]
+    not_modified: list[tuple[str, str]]
+
+    @property
+    def size(self) -> int:
+        return len(self.plain[1]) + len(self.gzipped[1]) + 4096
+
+
+class PageCache:
+    """Wraps a WSGI application; `number` tells which snapshot is current."""
+
+    def __init__(self, app: Wsgi, number: Callable[[], int]) -> None:
+        self._app, self._number = app, number
+        self._entries: LRUCache[tuple[str, str], Entry] = LRUCache(
+            MAX_BYTES, getsizeof=lambda entry: entry.size
+        )
+        self._lock = threading.Lock()
+        self._rendering = threading.Lock()
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return self._app(environ, start_response)
+        key = (environ["PATH_INFO"], environ.get("QUERY_STRING", ""))
+        number = self._number()
+        with self._lock:
+            entry = self._entries.get(key)
+        if entry is not None and entry.number == number:
+            return _send(entry, environ, start_response)
+        if entry is None:
+            return self._fill(key, number, environ, start_response)
+        if not self._rendering.acquire(blocking=False):
+            return _send(entry, environ, start_response)
+        try:
+            return self._fill(key, number, environ, start_response)
+        finally:
+            self._rendering.release()
+
+    def _fill(
+        self, key: tuple[str, str], number: int, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        head: list[Any] = []
+
+        def remember(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
+            head[:] = [status, headers]
+
+        # A HEAD has the headers of its GET: both are answered from the same entry.
+        method, environ["REQUEST_METHOD"] = environ["REQUEST_METHOD"], "GET"
+        chunks = self._app(environ, remember)
+        environ["REQUEST_METHOD"] = method
+        status, headers = head
+        names = {name.lower(): value for name, value in headers}
+        whole = status.startswith("200") and "content-length" in names
+        if not whole or not names.get("content-type", "").startswith(COMPRESSIBLE):
+            start_response(status, headers)
+            return chunks if method == "GET" else _closed(chunks)
+        body = b"".join(chunks)
+        _closed(chunks)
+        entry = _entry(number, status, headers, body)
+        if environ.get(KEEP) and sum(map(len, key)) <= MAX_KEY_LENGTH:
+            with self._lock:
+                self._entries[key] = entry
+        return _send(entry, environ, start_response)
+
+
+def _closed(chunks: Iterable[bytes]) -> list[bytes]:
+    close = getattr(chunks, "close", None)
+    if close is not None:
+        close()
+    return []
+
+
+def _entry(number: int, status: str, headers: list[tuple[str, str]], body: bytes) -> Entry:
+    etag = f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    replaced = {"content-length", "etag", "vary"}
+    common = [(name, value) for name, value in headers if name.lower() not in replaced]
+    common += [("ETag", etag), ("Vary", "Accept-Encoding")]
+    small = gzip.compress(body, 6, mtime=0)
+    return Entry(
+        number,
+        etag,
+        status,
+        plain=([*common, ("Content-Length", str(len(body)))], body),
+        gzipped=(
+            [*common, ("Content-Encoding", "gzip"), ("Content-Length", str(len(small)))],
+            small,
+        ),
+        not_modified=[(name, value) for name, value in common if name != "Content-Type"],
+    )
+
+
+def _send(entry: Entry, environ: Environ, start_response: StartResponse) -> list[bytes]:
+    known = environ.get("HTTP_IF_NONE_MATCH", "")
+    if known and entry.etag.removeprefix("W/") in known:
+        start_response("304 NOT MODIFIED", entry.not_modified)
+        return []
+    gzipped = "gzip" in environ.get("HTTP_ACCEPT_ENCODING", "")
+    headers, body = entry.gzipped if gzipped else entry.plain
+    start_response(entry.status, list(headers))
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]

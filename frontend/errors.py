@@ -1,0 +1,75 @@
+"""Errors as an answer: one JSON shape under `/api`, a page elsewhere, never a trace."""
+
+import logging
+from typing import Any
+
+from flask import Flask, Response, jsonify, render_template, request
+from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.http import HTTP_STATUS_CODES
+
+from cloudping.errors import StoreError, UnknownRegionError
+
+log = logging.getLogger(__name__)
+
+
+def init_app(app: Flask) -> None:
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(UnknownRegionError, _unknown_region)
+    app.register_error_handler(StoreError, _store)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def problem(
+    code: int, message: str, errors: Any = None, suggestions: tuple[str, ...] = ()
+) -> Response:
+    """The one shape of an error: {"code", "status", "message", "errors"?, "suggestions"?}."""
+    status = HTTP_STATUS_CODES.get(code, "Error")
+    if request.path.startswith("/api"):
+        body: dict[str, Any] = {"code": code, "status": status, "message": message}
+        if errors:
+            body["errors"] = errors
+        if suggestions:
+            body["suggestions"] = list(suggestions)
+        response = jsonify(body)
+        response.headers["Access-Control-Allow-Origin"] = "*"
+    else:
+        response = Response(
+            render_template(
+                "error.html", code=code, status=status, message=message, suggestions=suggestions
+            ),
+            content_type="text/html; charset=utf-8",
+        )
+    response.status_code = code
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _http(error: HTTPException) -> Response:
+    if error.response is not None:
+        return error.response  # type: ignore[return-value]  # what abort() was given
+    answer = problem(
+        error.code or 500,
+        error.description or "",
+        errors=getattr(error, "data", {}).get("messages"),
+        suggestions=tuple(getattr(error, "suggestions", ())),
+    )
+    for name, value in error.get_headers():
+        if name in ("Allow", "Location", "Retry-After"):
+            answer.headers[name] = value
+    return answer
+
+
+def _unknown_region(error: UnknownRegionError) -> Response:
+    return problem(404, str(error), suggestions=error.suggestions)
+
+
+def _store(error: StoreError) -> Response:
+    log.warning("%s", error)
+    answer = problem(503, "The data store does not answer; please try again in a few seconds.")
+    answer.headers["Retry-After"] = "5"
+    return answer
+
+
+def _unexpected(error: Exception) -> Response:
+    log.error("unexpected", exc_info=error)
+    return problem(500, InternalServerError.description)

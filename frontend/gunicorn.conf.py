@@ -1,0 +1,15 @@
+"""gunicorn as in the image; `make run` and the benchmark use the same file."""
+
+import os
+
+bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  # noqa: S104 - in a container
+# Each worker holds a snapshot of its own: one a core. Threads wait for slow clients and DynamoDB.
+workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+worker_class = "gthread"
+threads = 8
+keepalive = 75  # longer than the load balancer's idle timeout of 60 s
+timeout = 30
+graceful_timeout = 10
+max_requests = 0
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108, PTH112 - heartbeat file
+control_socket_disable = True

@@ -1,0 +1,76 @@
+"""`/` and `/grid/<percentile>/timeframe/<timeframe>`: the addresses of the matrix."""
+
+from flask import Blueprint, abort, render_template, request
+
+from cloudping.times import utc_now
+from frontend import matrix
+from frontend.cache import keep
+from frontend.figures import DEFAULT_FRAME, DEFAULT_METRIC, FRAME_LABELS, FRAMES, METRICS
+from frontend.site import site, snapshot
+
+blueprint = Blueprint("matrix", __name__)
+
+
+def one_of(value: str, allowed: object, what: str) -> str:
+    """The value if it is allowed; 404 with those that are otherwise."""
+    names = list(allowed)  # type: ignore[call-overload]  # any iterable of names
+    if value not in names:
+        abort(404, f"There is no {what} {value!r}; choose one of {', '.join(names)}.")
+    return value
+
+
+def choice(metric: str, frame: str) -> matrix.Choice:
+    """The choice that the address makes; 400 or 404 with what is possible."""
+    args = request.args
+    within = args.get("within", "").strip()
+    try:
+        limit = float(within) if within else None
+    except ValueError:
+        limit = -1.0
+    if limit is not None and not 0 <= limit <= 1e6:
+        abort(400, f"within={within!r} is not usable: a number of {METRICS[metric].unit}, e.g. 80.")
+    picked = {}
+    for name, allowed in (("order", matrix.ORDERS), ("group", matrix.GROUPS)):
+        value = args.get(name) or allowed[0]
+        if value not in allowed:
+            abort(400, f"{name}={value!r} is not usable: choose one of {', '.join(allowed)}.")
+        picked[name] = value
+    return matrix.Choice(
+        metric=METRICS[metric],
+        frame=frame,
+        rows=args.get("from", "")[:200],
+        columns=args.get("to", "")[:200],
+        within=limit,
+        **picked,
+    )
+
+
+@blueprint.get("/")
+def home() -> str:
+    return _page(
+        one_of(request.args.get("metric") or DEFAULT_METRIC, METRICS, "figure"),
+        one_of(request.args.get("timeframe") or DEFAULT_FRAME, FRAMES, "timeframe"),
+    )
+
+
+@blueprint.get("/grid/<metric>/timeframe/<frame>")
+def grid(metric: str, frame: str) -> str:
+    return _page(one_of(metric, METRICS, "figure"), one_of(frame, FRAMES, "timeframe"))
+
+
+def _page(metric: str, frame: str) -> str:
+    view = matrix.build(
+        snapshot(),
+        choice(metric, frame),
+        utc_now(),
+        60 * site().settings.aggregator_interval_minutes,
+    )
+    keep()
+    return render_template(
+        "matrix.html",
+        view=view,
+        metrics=METRICS.values(),
+        frames=FRAME_LABELS,
+        orders=matrix.ORDERS,
+        groups=matrix.GROUPS,
+    )

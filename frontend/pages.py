@@ -1,0 +1,72 @@
+"""What all pages share: security headers, static files by content, template helpers."""
+
+import hashlib
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from flask import Flask, Response, request
+from markupsafe import Markup
+
+from cloudping.times import to_iso
+from frontend.site import snapshot
+
+# No inline code, nothing from another host: a page can load what this server serves, no more.
+HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; "
+        "frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "strict-origin-when-cross-origin",
+    "Strict-Transport-Security": "max-age=63072000; includeSubDomains",  # ignored over plain HTTP
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+NAVIGATION: Final = (("/", "Matrix"),)
+PAGE_CACHE: Final = "public, max-age=10, stale-while-revalidate=60"
+STATIC_CACHE: Final = "public, max-age=31536000, immutable"
+
+
+def init_app(app: Flask) -> None:
+    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
+    app.jinja_env.filters.update(moment=moment)
+    static = Path(app.static_folder or "")
+
+    @cache
+    def digest(filename: str) -> str:
+        return hashlib.blake2b((static / filename).read_bytes(), digest_size=6).hexdigest()
+
+    @app.url_defaults
+    def version_static(endpoint: str, values: dict[str, Any]) -> None:
+        """A static file's address changes with its content, so that it can be kept for ever."""
+        if endpoint == "static":
+            values["v"] = digest(values["filename"])
+
+    @app.context_processor
+    def shared() -> dict[str, Any]:
+        return {"snapshot": snapshot(), "nav": NAVIGATION}
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        if request.endpoint == "static" and response.status_code == 200:
+            response.headers["Cache-Control"] = (
+                STATIC_CACHE if request.args.get("v") else PAGE_CACHE
+            )
+        elif response.status_code == 200:
+            response.headers.setdefault("Cache-Control", PAGE_CACHE)
+        return response
+
+
+def moment(value: datetime | None, style: str = "%d %b %Y %H:%M UTC") -> Markup:
+    """A time element; scripts turn it into "3 min ago", without them it is the UTC time."""
+    if value is None:
+        return Markup("never")
+    return Markup('<time datetime="{}">{}</time>').format(
+        to_iso(value), value.astimezone(UTC).strftime(style)
+    )

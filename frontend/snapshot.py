@@ -1,0 +1,222 @@
+"""What the pages show: one snapshot of matrix, regions and runs, renewed in the background."""
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from cloudping.errors import CloudPingError
+from cloudping.regions import CATALOGUE, Region, RegionState, RegionTable
+from cloudping.runs import NETWORK_SIMULATED, Run, RunTable
+from cloudping.summaries import TIMEFRAMES, Summary, SummaryTable
+from cloudping.times import utc_now
+from frontend.now import NOW, summaries_of_run
+
+log = logging.getLogger(__name__)
+
+Pair = tuple[str, str]
+
+# 1M and 1Y are renewed once a day: reading them at each refresh would be most of the bill.
+SLOW_TIMEFRAMES: Final = ("1M", "1Y")
+SLOW_EVERY: Final = timedelta(minutes=10)
+# The keys of a day's runs are read anew this often, to find those that came late.
+KEYS_EVERY: Final = timedelta(minutes=15)
+DAY: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the tables could not be read, and since when."""
+
+    since: datetime
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that the matrix, region and status pages need; no view of them reads a table.
+
+    `cells` maps a timeframe (`now` and those of `TIMEFRAMES`) to the pairs that have an item.
+    `runs` holds the newest run of each source, `seen` when each source ran within the last day.
+    `taken_at` is None before the first complete read; `failure` is set while reading fails.
+    """
+
+    number: int = 0
+    taken_at: datetime | None = None
+    states: tuple[RegionState, ...] = ()
+    cells: Mapping[str, Mapping[Pair, Summary]] = field(default_factory=dict)
+    runs: Mapping[str, Run] = field(default_factory=dict)
+    seen: Mapping[str, tuple[datetime, ...]] = field(default_factory=dict)
+    failure: Failure | None = None
+
+    @property
+    def sources(self) -> list[RegionState]:
+        return [state for state in self.states if state.is_source]
+
+    @property
+    def targets(self) -> list[RegionState]:
+        return [state for state in self.states if state.is_target]
+
+    @property
+    def regions(self) -> Mapping[str, Region]:
+        """Every region known: the catalogue's, and what the table says of them."""
+        return {**CATALOGUE, **{state.region.code: state.region for state in self.states}}
+
+    @property
+    def is_simulated(self) -> bool:
+        """True when any figure or run here comes from the simulated network."""
+        return any(run.network == NETWORK_SIMULATED for run in self.runs.values()) or any(
+            cell.network == NETWORK_SIMULATED
+            for frame in self.cells.values()
+            for cell in frame.values()
+        )
+
+    @property
+    def network(self) -> str | None:
+        """`simulated` as soon as anything shown is; None while there is nothing to show."""
+        if self.is_simulated:
+            return NETWORK_SIMULATED
+        networks = [run.network for run in self.runs.values()] or [
+            cell.network for frame in self.cells.values() for cell in frame.values()
+        ]
+        return networks[0] if networks else None
+
+    @property
+    def missing(self) -> list[str]:
+        """What is not there yet, in the order in which it comes to be; empty when all is."""
+        if self.taken_at is None:
+            return [self.failure.message if self.failure else "The tables are being read."]
+        if not self.states:
+            return ["cloudping_regions is empty: no region has been put into the catalogue yet."]
+        found = []
+        if not self.sources:
+            found.append("No probe has been deployed yet: no region is marked as a source.")
+        if waiting := [s.region.code for s in self.sources if s.region.code not in self.runs]:
+            shown = ", ".join(waiting[:3]) + (", …" if len(waiting) > 3 else "")
+            found.append(
+                f"{len(self.sources) - len(waiting)} of {len(self.sources)} sources have run; "
+                f"waiting for {shown}"
+            )
+        if empty := [name for name in TIMEFRAMES if not self.cells.get(name)]:
+            found.append(
+                f"The aggregator has written no figures for {', '.join(empty)} yet; "
+                "“now” shows each source's last run."
+            )
+        return found
+
+
+class Keeper:
+    """Holds the snapshot that is served, and renews it."""
+
+    def __init__(
+        self,
+        client: Callable[[], Any],
+        prefix: str,
+        refresh_s: float,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """`client` makes the DynamoDB client, at the first refresh and not before."""
+        self._make_client, self._prefix = client, prefix
+        self._refresh_s, self._clock = refresh_s, clock
+        self._slow_read_at: datetime | None = None
+        self._keys_read_at: datetime | None = None
+        self._stop = threading.Event()
+        self.snapshot = Snapshot()
+
+    def start(self) -> None:
+        """Refreshes from now on in a daemon thread, at once for the first time."""
+        # A refresh parses some 5,000 items. A short switch interval keeps requests that are
+        # answered meanwhile from waiting 5 ms each time that they want the interpreter back.
+        sys.setswitchinterval(0.0005)
+        threading.Thread(target=self._run, name="snapshot", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self.refresh()
+            # Until everything has come up, look more often than a day's traffic would warrant.
+            wait_s = min(self._refresh_s, 5.0) if self.snapshot.missing else self._refresh_s
+            self._stop.wait(wait_s)
+
+    def refresh(self) -> None:
+        """Reads what may have changed; when that fails, keeps what there was and says so."""
+        old = self.snapshot
+        try:
+            self.snapshot = self._read(old)
+        except Exception as error:  # whatever it is, the pages go on with what they have
+            expected = isinstance(error, CloudPingError)
+            log.log(logging.WARNING if expected else logging.ERROR, "refresh failed: %s", error,
+                    exc_info=not expected)  # fmt: skip
+            since = old.failure.since if old.failure else self._clock()
+            self.snapshot = replace(
+                old, number=old.number + 1, failure=Failure(since, _in_plain_words(error))
+            )
+
+    def _read(self, old: Snapshot) -> Snapshot:
+        now = self._clock()
+        client = self._client()
+        states = tuple(RegionTable(client, self._prefix).all())
+        codes = [state.region.code for state in states if state.is_source]
+        runs, seen = self._runs(client, old, codes, now)
+        cells = {NOW: {(s.region_from, s.region_to): s
+                       for run in runs.values() for s in summaries_of_run(run)}}  # fmt: skip
+        table = SummaryTable(client, self._prefix)
+        slow = self._slow_read_at is None or now - self._slow_read_at >= SLOW_EVERY
+        for timeframe in TIMEFRAMES:
+            kept = old.cells.get(timeframe)
+            if kept and timeframe in SLOW_TIMEFRAMES and not slow:
+                cells[timeframe] = dict(kept)
+            else:
+                cells[timeframe] = {(s.region_from, s.region_to): s for s in table.all(timeframe)}
+        if slow:
+            self._slow_read_at = now
+        return Snapshot(old.number + 1, now, states, cells, runs, seen)
+
+    def _client(self) -> Any:
+        if not hasattr(self, "_made"):
+            self._made = self._make_client()
+        return self._made
+
+    def _runs(
+        self, client: Any, old: Snapshot, codes: list[str], now: datetime
+    ) -> tuple[dict[str, Run], dict[str, tuple[datetime, ...]]]:
+        """The newest run of each source, and when it ran within the last day.
+
+        Only runs newer than the last known one are read, and the keys of a day's runs from the
+        keys-only index: a refresh costs a few read units a source instead of hundreds.
+        """
+        table = RunTable(client, self._prefix)
+        all_keys = self._keys_read_at is None or now - self._keys_read_at >= KEYS_EVERY
+        runs, seen = {}, {}
+        for code in codes:
+            last = old.runs.get(code)
+            if last is None:
+                newest = table.latest(code, now)
+                fresh = [newest] if newest else []
+            else:
+                fresh = table.between(code, last.timestamp + timedelta(milliseconds=1), now).runs
+            if newest_run := (fresh[-1] if fresh else last):
+                runs[code] = newest_run
+            times = {run.timestamp for run in fresh} | set(old.seen.get(code, ()))
+            if all_keys or last is None:
+                times |= {key.timestamp for key in table.written_since(code, now - DAY)}
+            seen[code] = tuple(sorted(t for t in times if now - DAY < t <= now))
+        if all_keys:
+            self._keys_read_at = now
+        return runs, seen
+
+
+def _in_plain_words(error: Exception) -> str:
+    text = str(error)
+    if "ResourceNotFoundException" in text:
+        return "The tables do not exist yet; they are being created, or the prefix is wrong."
+    if "Could not connect" in text or "Connection" in text:
+        return "DynamoDB cannot be reached."
+    if isinstance(error, CloudPingError):
+        return "DynamoDB did not answer as it should; the log has the details."
+    return "The tables could not be read; the log has the details."

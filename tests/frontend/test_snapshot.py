@@ -1,0 +1,94 @@
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from flask import Flask
+
+from cloudping import dynamo
+from cloudping.runs import RunTable
+from cloudping.settings import load
+from frontend import create_app
+from frontend.snapshot import Keeper
+from tests.frontend.conftest import fill, run, site_of, this_minute
+
+
+def test_the_site_is_up_before_any_table_exists() -> None:
+    nowhere = dynamo.client("us-east-2", "http://127.0.0.1:9")  # discard: nothing listens
+    app = create_app(load({}), nowhere, background=False)
+    web = app.test_client()
+    assert web.get("/").status_code == 200
+    assert web.get("/healthz").json == {"status": "ok"}
+    assert web.get("/readyz").status_code == 503
+
+
+def test_ready_once_the_tables_have_been_read(make_app: Callable[..., Flask]) -> None:
+    app = make_app(refresh=False)
+    assert app.test_client().get("/readyz").status_code == 503
+    site_of(app).keeper.refresh()
+    assert app.test_client().get("/readyz").status_code == 200
+
+
+def test_tables_that_do_not_exist_are_named_as_the_reason(dynamodb: Any) -> None:
+    keeper = Keeper(lambda: dynamodb, "other-", 60)
+    keeper.refresh()
+    assert keeper.snapshot.taken_at is None
+    assert keeper.snapshot.missing == [
+        "The tables do not exist yet; they are being created, or the prefix is wrong."
+    ]
+
+
+def test_the_last_snapshot_is_kept_and_says_its_age_when_dynamodb_fails(dynamodb: Any) -> None:
+    fill(dynamodb)
+    working = [True]
+
+    class Flaky:
+        """moto's client until it is told to fail."""
+
+        def __getattr__(self, name: str) -> Any:
+            if not working[0]:
+                raise ConnectionError("Could not connect to the endpoint URL")
+            return getattr(dynamodb, name)
+
+    app = create_app(load({}), Flaky(), background=False)
+    site_of(app).keeper.refresh()
+    before = site_of(app).keeper.snapshot
+    working[0] = False
+    site_of(app).keeper.refresh()
+    after = site_of(app).keeper.snapshot
+    assert after.cells == before.cells
+    assert after.taken_at == before.taken_at
+    assert after.failure is not None
+    page = app.test_client().get("/").text
+    assert "DynamoDB cannot be reached." in page
+    assert "Old data." in page
+    working[0] = True
+    site_of(app).keeper.refresh()
+    assert site_of(app).keeper.snapshot.failure is None
+
+
+def test_a_refresh_reads_only_newer_runs(dynamodb: Any) -> None:
+    fill(dynamodb)
+    keeper = Keeper(lambda: dynamodb, "", 60)
+    keeper.refresh()
+    first = keeper.snapshot
+    newest = this_minute() + timedelta(minutes=1)
+    RunTable(dynamodb).put_once(run("us-east-1", newest))
+    keeper._clock = lambda: newest + timedelta(seconds=5)
+    keeper.refresh()
+    assert keeper.snapshot.runs["us-east-1"].timestamp == newest
+    assert keeper.snapshot.runs["eu-west-1"] is first.runs["eu-west-1"]
+    assert len(keeper.snapshot.seen["us-east-1"]) == 4
+    assert len(keeper.snapshot.seen["eu-west-1"]) == 3
+
+
+def test_what_is_missing_is_said_source_by_source(dynamodb: Any) -> None:
+    fill(dynamodb)
+    keeper = Keeper(lambda: dynamodb, "", 60)
+    keeper.refresh()
+    assert keeper.snapshot.missing == []
+    dynamodb.delete_item(
+        TableName="cloudping_stored_avgs",
+        Key={"timeframe": {"S": "1D"}, "index": {"S": "us-east-1_eu-west-1_1D"}},
+    )
+    keeper.refresh()
+    assert ("us-east-1", "eu-west-1") not in keeper.snapshot.cells["1D"]
