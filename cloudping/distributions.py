@@ -24,7 +24,7 @@ import json
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final
@@ -65,6 +65,10 @@ class Distribution:
     scheduled       T, attempts that the schedule asked for
     first_s, last_s T, scheduled time (epoch seconds) of the oldest and newest run with a latency;
                     0 where there is none
+    runs, scheduled_runs
+                    of the source: made, and due by the schedule
+    until_s         the newest scheduled time, epoch seconds, that it accounts for: of a run that
+                    was made, or of one that was due and did not come; 0 where there is none
     """
 
     targets: tuple[str, ...]
@@ -77,6 +81,7 @@ class Distribution:
     last_s: Ints
     runs: int = 0
     scheduled_runs: int = 0
+    until_s: int = 0
 
     def samples(self) -> Ints:
         """n of each target, T."""
@@ -99,6 +104,7 @@ class Distribution:
             last_s=self.last_s[at : at + 1],
             runs=self.runs,
             scheduled_runs=self.scheduled_runs,
+            until_s=self.until_s,
         )
 
 
@@ -119,6 +125,7 @@ def from_attempts(
     scheduled: npt.ArrayLike | None = None,
     runs: int = 0,
     scheduled_runs: int | None = None,
+    until_s: int | None = None,
 ) -> Distribution:
     """A distribution from one row per attempt, in any order.
 
@@ -131,6 +138,7 @@ def from_attempts(
     scheduled       T, attempts that were due; left out: as many as were made
     runs, scheduled_runs
                     made by the source, and due (left out: as many as were made)
+    until_s         see `Distribution`; left out: the newest of `time_s`
     """
     order = np.argsort(np.asarray(targets, dtype=str), kind="stable")
     rank = np.empty(len(targets), np.int64)
@@ -170,6 +178,7 @@ def from_attempts(
         last_s=last,
         runs=runs,
         scheduled_runs=runs if scheduled_runs is None else scheduled_runs,
+        until_s=int(times.max(initial=0)) if until_s is None else until_s,
     )
 
 
@@ -211,6 +220,7 @@ def merge(parts: Iterable[Distribution]) -> Distribution:
         last_s=last,
         runs=sum(part.runs for part in parts),
         scheduled_runs=sum(part.scheduled_runs for part in parts),
+        until_s=max((part.until_s for part in parts), default=0),
     )
 
 
@@ -246,6 +256,7 @@ def _pack(distribution: Distribution) -> bytes:
         "entries": len(d.units),
         "runs": d.runs,
         "scheduled_runs": d.scheduled_runs,
+        "until_s": d.until_s,
     }
     planes: bytes = columns.astype("<u4").view(np.uint8).reshape(-1, 4).T.tobytes()
     return json.dumps(header, separators=(",", ":")).encode() + b"\n" + planes
@@ -265,7 +276,7 @@ def decode(data: bytes) -> Distribution:
         entries, steps, counts, why, scheduled, first, last = np.split(
             columns.astype(np.int64), np.cumsum(lengths)[:-1]
         )
-        runs, scheduled_runs = int(content["runs"]), int(content["scheduled_runs"])
+        of_source = {name: int(content[name]) for name in ("runs", "scheduled_runs", "until_s")}
         places = [REASONS.index(reason) for reason in reasons]
     except (zlib.error, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not an encoded distribution: {error}") from error
@@ -283,8 +294,7 @@ def decode(data: bytes) -> Distribution:
         scheduled=scheduled,
         first_s=first,
         last_s=last,
-        runs=runs,
-        scheduled_runs=scheduled_runs,
+        **of_source,
     )
 
 
@@ -449,14 +459,16 @@ class State:
     """How far the aggregator has come with a source.
 
     Runs written until `watermark` are in the buckets, and all that was due by `rolled_until` was
-    rolled up and summed. `earliest` is the start of its oldest bucket. `revision` counts the
-    writes; a writer names the one that it has read.
+    rolled up and summed. `earliest` is the start of its oldest bucket. `written` fingerprints what
+    was last written of each timeframe. `revision` counts the writes; a writer names the one that
+    it has read.
     """
 
     region: str
     watermark: datetime
     rolled_until: datetime
     earliest: datetime | None = None
+    written: Mapping[str, str] = field(default_factory=dict)
     revision: int = 0
 
 
@@ -575,6 +587,7 @@ class DistributionTable:
             watermark=from_iso(item["watermark"]),
             rolled_until=from_iso(item["rolled_until"]),
             earliest=from_iso(item["earliest"]) if "earliest" in item else None,
+            written=item["written"],
             revision=int(item["revision"]),
         )
 
@@ -585,6 +598,7 @@ class DistributionTable:
             "bucket": STATE_BUCKET,
             "watermark": to_iso(state.watermark),
             "rolled_until": to_iso(state.rolled_until),
+            "written": dict(state.written),
             "revision": 1 if read is None else read.revision + 1,
         }
         if state.earliest is not None:

@@ -1,4 +1,5 @@
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zlib import compress
@@ -112,10 +113,11 @@ def test_merging_is_associative_and_commutative(a: Attempts, b: Attempts, c: Att
 def test_encoding_loses_nothing(rows: Attempts) -> None:
     one = made(rows)
     two = decode(encode(one))
-    assert (two.targets, two.runs, two.scheduled_runs) == (
+    assert (two.targets, two.runs, two.scheduled_runs, two.until_s) == (
         one.targets,
         one.runs,
         one.scheduled_runs,
+        one.until_s,
     )
     for column in ("target", "units", "counts", "failures", "scheduled", "first_s", "last_s"):
         np.testing.assert_array_equal(getattr(two, column), getattr(one, column))
@@ -311,16 +313,13 @@ def test_a_writer_that_read_an_older_bucket_does_not_win(table: DistributionTabl
 
 def test_the_state_is_kept_and_only_its_reader_can_move_it(table: DistributionTable) -> None:
     assert table.state("eu-west-1") is None
-    state = State("eu-west-1", SIX, SIX + timedelta(minutes=1), earliest=SIX - timedelta(days=3))
+    state = State(
+        "eu-west-1", SIX, SIX + timedelta(minutes=1), SIX - timedelta(days=3), {"1D": "abc"}
+    )
     assert table.put_state(state, None)
     assert not table.put_state(state, None)
     read = table.state("eu-west-1")
     assert read is not None
-    assert read.revision == 1
-    assert (read.watermark, read.rolled_until, read.earliest) == (
-        state.watermark,
-        state.rolled_until,
-        state.earliest,
-    )
+    assert read == replace(state, revision=1)
     assert table.put_state(read, read)
     assert not table.put_state(read, read)
