@@ -10,13 +10,19 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable, Mapping
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
+from queue import Queue
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from cloudping.errors import CloudPingError
 from cloudping.regions import CATALOGUE
+from cloudping.settings import load, minute_offset, schedule
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -138,6 +144,30 @@ def build(app: App, installation: Installation, destination: Path) -> Path:
     return zip_file
 
 
+def build_if_changed(app: App, installation: Installation, destination: Path) -> Path:
+    """`build`, unless `destination` holds the package of just these sources and settings."""
+    mark = destination.with_name(f"{destination.name}.fingerprint")
+    zip_file = destination / "package" / "deployment.zip"
+    fingerprint = _fingerprint(app, installation)
+    if mark.exists() and mark.read_text() == fingerprint and zip_file.exists():
+        return zip_file
+    mark.unlink(missing_ok=True)
+    build(app, installation, destination)
+    mark.write_text(fingerprint)
+    return zip_file
+
+
+def _fingerprint(app: App, installation: Installation) -> str:
+    """A digest of all that the package is made from, names and the interpreter included."""
+    digest = sha256(f"{sys.version_info[:2]} {installation}".encode())
+    for folder in (app.folder, ROOT / "cloudping"):
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and not {"__pycache__", "vendor"} & set(path.parts):
+                digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    digest.update(repr(config(app, installation, default_stages(app, installation))).encode())
+    return digest.hexdigest()
+
+
 def check_zip(app: App, zip_file: Path) -> None:
     """Raises PackageError unless the zip fits Lambda and holds what the app needs."""
     size = zip_file.stat().st_size
@@ -162,6 +192,40 @@ def deploy(app: App, project: Path, stage: str) -> None:
         raise DeployError(f"{app.name} {stage}: chalice left dependencies out of the zip")
 
 
+def deploy_all(
+    app: App, project: Path, stages: Sequence[str], parallel: int
+) -> Iterator[tuple[str, DeployError | None]]:
+    """Deploys many stages from one built project; yields each stage with its error, as they end.
+
+    Chalice keeps one working state a project folder, so each of the parallel workers has a copy
+    of the built project, its package included.
+    """
+    copies: Queue[Path] = Queue()
+    with TemporaryDirectory(prefix="cloudping-deploy-") as folder:
+        for number in range(min(parallel, len(stages))):
+            copy = Path(folder) / str(number)
+            shutil.copytree(project, copy)
+            copies.put(copy)
+
+        def one(stage: str) -> DeployError | None:
+            copy = copies.get()
+            try:
+                deploy(app, copy, stage)
+            except DeployError as error:
+                return error
+            finally:
+                copies.put(copy)
+            return None
+
+        with ThreadPoolExecutor(max_workers=parallel) as pool:
+            try:
+                futures = {pool.submit(one, stage): stage for stage in stages}
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
 def _chalice(project: Path, command: str, stage: str, *arguments: str) -> str:
     environment = {
         **os.environ,
@@ -184,3 +248,46 @@ def _chalice(project: Path, command: str, stage: str, *arguments: str) -> str:
         last = [line for line in said.splitlines() if line.strip()][-3:]
         raise error(f"chalice {command} --stage {stage} failed: {' / '.join(last)}")
     return said
+
+
+def is_current(
+    app: App, installation: Installation, stage: str, zip_file: Path, session: Any
+) -> bool:
+    """True when the stage runs this zip with this configuration on this schedule.
+
+    Lets a second deployment leave alone what has not changed. `session` is a boto3 session for
+    the stage's region.
+    """
+    from botocore.exceptions import ClientError
+
+    wanted = config(app, installation, [stage])
+    environment = {
+        **wanted["environment_variables"],
+        **wanted["stages"][stage].get("environment_variables", {}),
+    }
+    name = installation.function_name(app, stage)
+    try:
+        deployed = session.client("lambda").get_function_configuration(FunctionName=name)
+        rule = session.client("events").describe_rule(Name=f"{name}-event")
+    except ClientError as error:
+        if "NotFound" in error.response["Error"]["Code"]:
+            return False
+        raise
+    return bool(
+        deployed["CodeSha256"] == b64encode(sha256(zip_file.read_bytes()).digest()).decode()
+        and deployed["MemorySize"] == app.memory_mb
+        and deployed["Timeout"] == app.timeout_s
+        and deployed.get("Environment", {}).get("Variables") == environment
+        and rule["State"] == "ENABLED"
+        and rule["ScheduleExpression"] == schedule_expression(app, installation, stage)
+    )
+
+
+def schedule_expression(app: App, installation: Installation, stage: str) -> str:
+    """The EventBridge schedule that the app's handler declares for a stage."""
+    settings = load({**os.environ, **installation.environment})
+    if app is PROBES:
+        fields_ = schedule(settings.probe_interval_minutes, minute_offset(stage))
+    else:
+        fields_ = schedule(settings.aggregator_interval_minutes, settings.aggregator_grace_minutes)
+    return f"cron({' '.join(fields_.values())})"

@@ -1,0 +1,251 @@
+"""Run the whole pipeline on this machine: local AWS, probes, aggregator, page (`make run`)."""
+
+import argparse
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from cloudping.regions import CATALOGUE, Region, RegionState, RegionTable, region
+from infra import chalice_app, stacks
+from infra.chalice_app import AGGREGATOR, PROBES, ROOT, Installation
+from infra.local import history
+from infra.local.server import HOST, Child, LocalError, check_port_free, start_ministack
+
+HOME_REGION = "us-east-2"
+# Everything fires every minute, so that a visitor sees figures change.
+INSTALLATION = Installation(
+    home_region=HOME_REGION,
+    environment={
+        "PROBE_NETWORK": "simulated",
+        "PROBE_INTERVAL_MINUTES": "1",
+        "PROBE_RETENTION_DAYS": "2",  # the local tables live in memory
+        "AGGREGATOR_INTERVAL_MINUTES": "1",
+        "AGGREGATOR_GRACE_MINUTES": "0",
+    },
+)
+PARALLEL_DEPLOYMENTS = 10
+
+HistoryWriter = Callable[[Any, Sequence[Region], Sequence[Region]], Iterator[tuple[int, int]]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, default=8080, help="the page's port (default 8080)")
+    parser.add_argument(
+        "--aws-port", type=int, default=4566, help="the local AWS's port (default 4566)"
+    )
+    parser.add_argument(
+        "--regions",
+        default="all",
+        help="regions to measure from and to, by commas; default all: "
+        "from the 34 commercial ones to every region of the catalogue",
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / ".local", help="where the data are kept"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    sources, targets = chosen_regions(args.regions)
+    stop = Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    folder = args.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    with only_one(folder):
+        check_port_free(args.port, "PORT")
+        check_port_free(args.aws_port, "AWS_PORT")
+        Stack(folder, args.port, args.aws_port, sources, targets, stop).run()
+    return 0
+
+
+def chosen_regions(text: str) -> tuple[list[Region], list[Region]]:
+    """(sources, targets) for REGIONS=; raises UnknownRegionError."""
+    if text == "all":
+        return [r for r in CATALOGUE.values() if r.partition == "aws"], list(CATALOGUE.values())
+    named = [region(code.strip()) for code in text.split(",") if code.strip()]
+    if not named:
+        raise LocalError(f"REGIONS={text!r} names no region; write e.g. us-east-1,eu-west-1")
+    return named, named
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Holds the folder for this process; two stacks on the same data would lose some of it."""
+    with (folder / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LocalError(f"another `make run` uses {folder}; stop it first") from None
+        yield
+
+
+class Stopped(Exception):
+    """The stack was asked to stop while it was coming up."""
+
+
+class Stack:
+    """The local pipeline from start to stop; `run` returns when it was asked to stop."""
+
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        aws_port: int,
+        sources: list[Region],
+        targets: list[Region],
+        stop: Event,
+    ) -> None:
+        self.folder, self.port, self.aws_port = folder, port, aws_port
+        self.sources, self.targets = sources, targets
+        self.stop = stop
+        self._began = time.monotonic()
+        self._children: list[Child] = []
+
+    def run(self) -> None:
+        page = f"http://{HOST}:{self.port}/"
+        self._say("starting; Ctrl-C stops everything and keeps the data")
+        with ExitStack() as ending:
+            try:
+                self._start_aws(ending)
+                self._create_tables()
+                self._start_frontend(ending)
+                self._say(f"the page is up: {page} (what follows fills it)")
+                self._write_history("history for the matrix, simulated", history.write_recent)
+                self._deploy()
+                self._say(f"the matrix is complete: {page}, new figures every minute")
+                self._write_history("history of a year, simulated", history.write_older)
+                while not self.stop.wait(1):
+                    self._check()
+            except Stopped:
+                pass
+            self._say("stopping; saving the data")
+        self._say("stopped")
+
+    def _say(self, text: str) -> None:
+        print(f"[{time.monotonic() - self._began:5.1f} s] {text}", flush=True)
+
+    def _check(self) -> None:
+        """Raises when somebody wants to stop or a server has ended."""
+        if self.stop.is_set():
+            raise Stopped
+        for child in self._children:
+            child.check_alive()
+
+    def _start_aws(self, ending: ExitStack) -> None:
+        aws = start_ministack(self.folder, self.aws_port, HOME_REGION)
+        ending.callback(aws.stop, 120)
+        self._children.append(aws)
+        # What follows in this process and its children goes to the local AWS and nowhere else.
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            del os.environ[name]
+        os.environ |= {
+            "AWS_ENDPOINT_URL": f"http://{HOST}:{self.aws_port}",
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+        self._say(f"local AWS (MiniStack) on http://{HOST}:{self.aws_port}")
+
+    def _client(self, service: str, region_code: str = HOME_REGION) -> Any:
+        import boto3
+
+        return boto3.client(service, region_name=region_code)
+
+    def _create_tables(self) -> None:
+        outcome = stacks.apply(
+            self._client("cloudformation"),
+            "cloudping-tables",
+            ROOT / "infra" / "tables.yaml",
+            {"Prefix": "", "DeletionProtection": "false"},
+        )
+        client = self._client("dynamodb")
+        if outcome == "created":
+            # MiniStack's CloudFormation ignores a table's time to live; its DynamoDB does not.
+            client.update_time_to_live(
+                TableName="PingTest",
+                TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires_at"},
+            )
+        table = RegionTable(client)
+        known = {state.region.code: state for state in table.all()}
+        for place in CATALOGUE.values():
+            before = known.get(place.code)
+            state = RegionState(
+                region=place,
+                is_source=place in self.sources,
+                is_target=place in self.targets,
+                interval_s=60 if place in self.sources else 0,
+                opt_in_status="simulated",
+                earliest_data=before.earliest_data if before else None,
+                latest_data=before.latest_data if before else None,
+            )
+            if state != before:
+                table.put(state)
+        self._say(f"tables {outcome}")
+
+    def _start_frontend(self, ending: ExitStack) -> None:
+        log = self.folder / "logs" / "frontend.log"
+        environment = {**os.environ, "FRONTEND_REFRESH_SECONDS": "5"}
+        command = [
+            str(Path(sys.executable).with_name("gunicorn")),
+            f"--bind={HOST}:{self.port}",
+            "--workers=1",
+            "--threads=4",
+            "frontend:create_app()",
+        ]
+        frontend = Child("the front end", command, environment, log)
+        ending.callback(frontend.stop, 5)
+        self._children.append(frontend)
+        frontend.wait_until_up(f"http://{HOST}:{self.port}/healthz", 30)
+
+    def _write_history(self, what: str, write: HistoryWriter) -> None:
+        for done, total in write(self._client("dynamodb"), self.sources, self.targets):
+            self._check()
+            self._progress(what, done, total)
+
+    def _deploy(self) -> None:
+        self._deploy_app(AGGREGATOR, [HOME_REGION])
+        self._aggregate()
+        self._deploy_app(PROBES, [place.code for place in self.sources])
+
+    def _deploy_app(self, app: chalice_app.App, stages: list[str]) -> None:
+        self._say(f"packaging the {app.name} with chalice")
+        build = self.folder / "build" / app.name
+        zip_file = chalice_app.build_if_changed(app, INSTALLATION, build)
+        outdated = [stage for stage in stages if not self._is_current(app, stage, zip_file)]
+        if not outdated:
+            self._say(f"{app.name}: deployed before, unchanged")
+            return
+        deployed = chalice_app.deploy_all(app, build, outdated, PARALLEL_DEPLOYMENTS)
+        for done, (stage, error) in enumerate(deployed, 1):
+            self._check()
+            if error is not None:
+                raise error
+            self._progress(f"chalice deploy, {app.name} ({stage})", done, len(outdated))
+
+    def _is_current(self, app: chalice_app.App, stage: str, zip_file: Path) -> bool:
+        import boto3
+
+        session = boto3.Session(region_name=stage)
+        return chalice_app.is_current(app, INSTALLATION, stage, zip_file, session)
+
+    def _aggregate(self) -> None:
+        """One run now, so that the page need not wait for the next minute."""
+        answer = self._client("lambda").invoke(
+            FunctionName=INSTALLATION.function_name(AGGREGATOR, HOME_REGION), Payload=b"{}"
+        )
+        if "FunctionError" in answer:
+            raise LocalError(f"the aggregator failed: {answer['Payload'].read().decode()}")
+        self._say("percentiles are rolled up")
+
+    def _progress(self, what: str, done: int, total: int) -> None:
+        if done == total or done % 5 == 0:
+            self._say(f"{what}: {done} of {total}")
