@@ -334,10 +334,22 @@ def _is_number(value: Any) -> TypeGuard[Decimal | int]:
 
 @dataclass(frozen=True, slots=True)
 class RunKey:
-    """The key of a run in PingTest."""
+    """The key of a run in PingTest, and when it was written."""
 
     region: str
     timestamp: datetime
+    written_at: datetime
+
+
+@dataclass(slots=True)
+class KeyBatch:
+    """Keys of runs, and the errors of the items that have none; iterates over the keys."""
+
+    keys: list[RunKey] = field(default_factory=list)
+    bad: list[ItemError] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[RunKey]:
+        return iter(self.keys)
 
 
 @dataclass(slots=True)
@@ -346,6 +358,15 @@ class RunBatch:
 
     runs: list[Run] = field(default_factory=list)
     bad: list[ItemError] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class SamplePage:
+    """Samples of a pair, oldest first; `cursor` asks for the next page, None on the last one."""
+
+    samples: list[Sample] = field(default_factory=list)
+    bad: list[ItemError] = field(default_factory=list)
+    cursor: str | None = None
 
 
 class RunTable:
@@ -415,8 +436,11 @@ class RunTable:
                 break
         return batch
 
-    def written_since(self, region: str, moment: datetime) -> list[RunKey]:
-        """Keys of the source's runs written at or after a moment; eventually consistent."""
+    def written_since(self, region: str, moment: datetime) -> KeyBatch:
+        """Keys of the source's runs written at or after a moment, in the order of writing.
+
+        Eventually consistent, as every index of its kind. A run without `written_at` is not in it.
+        """
         items = dynamo.pages(
             self._client.query,
             self.name,
@@ -425,4 +449,57 @@ class RunTable:
             ExpressionAttributeNames={"#region": "region", "#written_at": "written_at"},
             ExpressionAttributeValues={":region": {"S": region}, ":moment": {"S": to_iso(moment)}},
         )
-        return [RunKey(item["region"], from_iso(item["timestamp"])) for item in items]
+        batch = KeyBatch()
+        for item in items:
+            read = _Reader(item, self.name, f"{region}/{item['timestamp']}")
+            try:
+                batch.keys.append(
+                    RunKey(region, read.moment("timestamp"), read.moment("written_at"))
+                )
+            except ItemError as error:
+                batch.bad.append(error)
+        return batch
+
+    def page(
+        self,
+        region_from: str,
+        region_to: str,
+        start: datetime,
+        end: datetime,
+        limit: int = 288,
+        cursor: str | None = None,
+    ) -> SamplePage:
+        """The pair's samples of up to `limit` runs with start <= timestamp <= end.
+
+        `cursor` is that of the page before. Only the pair's part of each run is transferred;
+        DynamoDB charges for the whole. Eventually consistent.
+        """
+        of_run = ("timestamp", "partition", "interval_s", "attempts", "method", "network",
+                  "memory_mb", "wall_ms", "cpu_ms", "lateness_ms")  # fmt: skip
+        names = {"#region": "region", "#results": "results", "#to": region_to}
+        names |= {f"#{name}": name for name in of_run}
+        items = dynamo.pages(
+            self._client.query,
+            self.name,
+            KeyConditionExpression="#region = :region AND #timestamp BETWEEN :start AND :end",
+            ProjectionExpression=", ".join(["#region", "#results.#to", *(f"#{n}" for n in of_run)]),
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues={
+                ":region": {"S": region_from},
+                ":start": {"S": cursor or to_iso(start)},
+                ":end": {"S": to_iso(end)},
+            },
+            Limit=limit + 1,
+        )
+        page = SamplePage()
+        for count, item in enumerate(items):
+            if count == limit:
+                page.cursor = item["timestamp"]
+                break
+            if "results" not in item:  # this run did not measure the target
+                continue
+            try:
+                page.samples.extend(samples(from_item(item, self.name), region_to))
+            except ItemError as error:
+                page.bad.append(error)
+        return page

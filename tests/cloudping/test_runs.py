@@ -218,3 +218,33 @@ def test_written_since_finds_late_runs_by_when_they_came(dynamodb: Any) -> None:
 def test_a_missing_table_is_a_store_error_with_its_name(dynamodb: Any) -> None:
     with pytest.raises(StoreError, match="put_item on table other-PingTest failed: Resource"):
         RunTable(dynamodb, "other-").put_once(a_run())
+
+
+def test_a_key_that_is_no_time_is_reported_beside_the_others(dynamodb: Any) -> None:
+    table = RunTable(dynamodb)
+    table.put_once(a_run())
+    bad = runs.to_item(a_run()) | {"timestamp": "noon"}
+    dynamodb.put_item(TableName="PingTest", Item=dynamo.to_wire(bad))
+    found = table.written_since("us-east-1", NOON)
+    assert [key.timestamp for key in found] == [NOON]
+    assert [(error.attribute, error.value) for error in found.bad] == [("timestamp", "noon")]
+
+
+def test_the_samples_of_a_pair_come_in_capped_pages(dynamodb: Any) -> None:
+    table = RunTable(dynamodb)
+    for minute in range(0, 25, 5):
+        table.put_once(a_run(at=NOON + timedelta(minutes=minute)))
+    other = {"us-east-1": a_run().results["us-east-1"]}
+    table.put_once(a_run(at=NOON + timedelta(minutes=25), results=other))
+    bad = runs.to_item(a_run(at=NOON + timedelta(minutes=30)))
+    bad["results"]["eu-west-1"]["ms"] = "fast"
+    dynamodb.put_item(TableName="PingTest", Item=dynamo.to_wire(bad))
+
+    pair = ("us-east-1", "eu-west-1", NOON + timedelta(minutes=5), NOON + timedelta(hours=1))
+    first = table.page(*pair, limit=3)
+    assert [s.timestamp.minute for s in first.samples] == [5] * 3 + [10] * 3 + [15] * 3
+    assert [s.latency_ms for s in first.samples[:3]] == [67.123, None, None]
+    rest = table.page(*pair, limit=50, cursor=first.cursor)
+    assert [s.timestamp.minute for s in rest.samples] == [20] * 3
+    assert [error.attribute for error in rest.bad] == ["ms"]
+    assert rest.cursor is None
