@@ -17,10 +17,11 @@ COMMANDS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; 0 when it did what was asked, 1 when not, 2 for a wrong call."""
+    words = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="python -m infra", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     # Only the chosen command is imported, so that `ping` does not wait for pandas.
-    chosen = next((word for word in arguments or sys.argv[1:] if not word.startswith("-")), None)
+    chosen = next((word for word in words if not word.startswith("-")), None)
     for name, module_name in COMMANDS.items():
         if chosen in (None, name) or chosen not in COMMANDS:
             module = importlib.import_module(module_name)
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
             command = commands.add_parser(name, help=summary, description=module.__doc__)
             module.add_arguments(command)
             command.set_defaults(run=module.run)
-    args = parser.parse_args(arguments)
+    args = parser.parse_args(words)
     try:
         return int(args.run(args))
     except CloudPingError as error:

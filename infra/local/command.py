@@ -193,12 +193,18 @@ class Stack:
 
     def _start_frontend(self, ending: ExitStack) -> None:
         log = self.folder / "logs" / "frontend.log"
-        environment = {**os.environ, "FRONTEND_REFRESH_SECONDS": "5"}
+        environment = {
+            **os.environ,
+            "HOST": HOST,
+            "PORT": str(self.port),
+            "WEB_CONCURRENCY": "1",
+            "CLOUDPING_HOME_REGION": HOME_REGION,
+            "FRONTEND_REFRESH_SECONDS": "5",
+        }
         command = [
             str(Path(sys.executable).with_name("gunicorn")),
-            f"--bind={HOST}:{self.port}",
-            "--workers=1",
-            "--threads=4",
+            f"--config={ROOT / 'frontend' / 'gunicorn.conf.py'}",
+            f"--chdir={ROOT}",
             "frontend:create_app()",
         ]
         frontend = Child("the front end", command, environment, log)

@@ -1,0 +1,177 @@
+"""The two apps as artefacts: configuration, package, the zip on its own, least privilege."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudping.regions import CATALOGUE
+from infra import chalice_app
+from infra.chalice_app import AGGREGATOR, APPS, PROBES, App, Installation, PackageError
+
+DEFAULT = Installation()
+
+
+@pytest.mark.parametrize("app", APPS.values(), ids=APPS)
+def test_committed_config_is_the_generated_one(app: App) -> None:
+    committed = json.loads((app.folder / ".chalice" / "config.json").read_text())
+    stages = chalice_app.default_stages(app, DEFAULT)
+    assert committed == chalice_app.config(app, DEFAULT, stages)
+
+
+def test_every_region_of_the_catalogue_is_a_stage_named_after_it() -> None:
+    stages = chalice_app.config(PROBES, DEFAULT, CATALOGUE)["stages"]
+    assert {s: c["environment_variables"]["PROBE_REGION"] for s, c in stages.items()} == {
+        code: code for code in CATALOGUE
+    }
+
+
+def test_prefixes_keep_two_installations_apart(tmp_path: Path) -> None:
+    other = Installation(prefix="blue-")
+    assert other.function_name(PROBES, "eu-west-1") == "blue-cloudping-probes-eu-west-1-probe"
+    chalice_app.copy_project(PROBES, other, tmp_path / "copy")
+    policy = (tmp_path / "copy" / ".chalice" / "policy.json").read_text()
+    assert "table/blue-PingTest" in policy
+    assert "table/PingTest" not in policy
+    config = json.loads((tmp_path / "copy" / ".chalice" / "config.json").read_text())
+    assert config["app_name"] == "blue-cloudping-probes"
+    assert config["environment_variables"]["CLOUDPING_PREFIX"] == "blue-"
+
+
+def test_a_copy_has_the_shared_package_and_no_caches(tmp_path: Path) -> None:
+    chalice_app.copy_project(PROBES, DEFAULT, tmp_path / "copy")
+    vendored = tmp_path / "copy" / "vendor" / "cloudping"
+    assert not vendored.is_symlink()
+    assert (vendored / "runs.py").is_file()
+    assert not list((tmp_path / "copy").rglob("__pycache__"))
+
+
+@pytest.fixture(scope="module", params=list(APPS))
+def packaged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """(app, zip) of each app, packaged by chalice as a deployment does it."""
+    app = APPS[request.param]
+    # Module-scoped, so it comes before the function-scoped fixture that sets the credentials.
+    zip_file = chalice_app.build(app, DEFAULT, tmp_path_factory.mktemp("build") / app.name)
+    return app, zip_file
+
+
+def test_the_zip_alone_can_be_imported(packaged: tuple[App, Path], tmp_path: Path) -> None:
+    """No path but the zip's own: another app's module or a missing package shows here.
+
+    boto3 is not in it: Lambda's runtime has it, and nothing needs it to import.
+    """
+    app, zip_file = packaged
+    with zipfile.ZipFile(zip_file) as content:
+        content.extractall(tmp_path)
+    # -S and -I keep site-packages and the environment out.
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import app; print(app.app.app_name)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code],
+        env={"AWS_DEFAULT_REGION": "us-east-2", "AWS_REGION": "us-east-2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"cloudping-{app.name}"
+
+
+def test_the_zip_has_no_tests_caches_or_local_parts(packaged: tuple[App, Path]) -> None:
+    _, zip_file = packaged
+    with zipfile.ZipFile(zip_file) as content:
+        own = [n for n in content.namelist() if n.startswith(("chalicelib/", "cloudping/", "app"))]
+    assert "cloudping/runs.py" in own
+    assert not [name for name in own if "__pycache__" in name or "test" in name]
+
+
+def test_the_probes_zip_is_small(packaged: tuple[App, Path]) -> None:
+    app, zip_file = packaged
+    limit = 200_000 if app is PROBES else chalice_app.MAX_ZIP_BYTES
+    assert zip_file.stat().st_size < limit
+
+
+@pytest.mark.parametrize("lacks", ["numpy/__init__.py", "cloudping/__init__.py"])
+def test_a_zip_that_lacks_something_is_refused(tmp_path: Path, lacks: str) -> None:
+    names = {"app.py", "cloudping/__init__.py", "numpy/__init__.py", "pandas/__init__.py"}
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as content:
+        for name in names - {lacks}:
+            content.writestr(name, "")
+    with pytest.raises(PackageError, match=f"lacks {lacks}"):
+        chalice_app.check_zip(AGGREGATOR, tmp_path / "bad.zip")
+
+
+def test_a_zip_too_large_for_lambda_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chalice_app, "MAX_UNZIPPED_BYTES", 10)
+    with zipfile.ZipFile(tmp_path / "big.zip", "w") as content:
+        content.writestr("app.py", "x" * 11)
+    with pytest.raises(PackageError, match="11 unzipped; Lambda takes"):
+        chalice_app.check_zip(PROBES, tmp_path / "big.zip")
+
+
+def test_what_chalice_leaves_out_with_exit_0_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chalice prints that line, exits 0, and the zip lacks the package."""
+    project = tmp_path / "app"
+    shutil.copytree(PROBES.folder, project)
+    (project / "requirements.txt").write_text("no-wheel-for-lambda==1.0\n")
+    monkeypatch.setattr(
+        chalice_app, "_chalice", lambda *_: "Could not install dependencies:\nno-wheel-for-lambda"
+    )
+    with pytest.raises(PackageError, match="left dependencies out"):
+        chalice_app.build(PROBES, DEFAULT, tmp_path / "copy")
+
+
+def test_a_stage_of_another_region_cannot_be_packaged(tmp_path: Path) -> None:
+    chalice_app.copy_project(PROBES, DEFAULT, tmp_path / "probes")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("chalice"), "package", "--stage", "eu-west-1", "out"],
+        cwd=tmp_path / "probes",
+        env={**os.environ, "AWS_DEFAULT_REGION": "us-east-1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "eu-west-1" in done.stderr
+    assert "us-east-1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def statements(app: App) -> list[dict[str, Any]]:
+    policy = json.loads((app.folder / ".chalice" / "policy.json").read_text())
+    return list(policy["Statement"])
+
+
+@pytest.mark.parametrize("app", APPS.values(), ids=APPS)
+def test_nothing_may_do_everything_or_touch_every_table(app: App) -> None:
+    for statement in statements(app):
+        actions = statement["Action"]
+        actions = [actions] if isinstance(actions, str) else actions
+        resources = statement["Resource"]
+        resources = [resources] if isinstance(resources, str) else resources
+        assert not [action for action in actions if "*" in action]
+        if any(action.startswith("dynamodb:") for action in actions):
+            for resource in resources:
+                assert ":table/" in resource
+                assert "*" not in resource.split(":table/")[1]
+
+
+def test_a_probe_may_only_write_runs_and_read_the_targets() -> None:
+    data = {
+        (statement["Action"], statement["Resource"].split(":table/")[1])
+        for statement in statements(PROBES)
+        if str(statement["Action"]).startswith("dynamodb")
+    }
+    assert data == {
+        ("dynamodb:PutItem", "PingTest"),
+        ("dynamodb:Query", "cloudping_regions/index/active_to-region-index"),
+    }
