@@ -121,6 +121,7 @@ class Stack:
                 self._deploy()
                 self._say(f"the matrix is complete: {page}, new figures every minute")
                 self._write_history("history of a year, simulated", history.write_older)
+                self._say("everything is in place")
                 while not self.stop.wait(1):
                     self._check()
             except Stopped:
@@ -246,7 +247,7 @@ class Stack:
     def _aggregate(self) -> None:
         """One run now, so that the page need not wait for the next minute."""
         answer = self._client("lambda").invoke(
-            FunctionName=INSTALLATION.function_name(AGGREGATOR, HOME_REGION), Payload=b"{}"
+            FunctionName=INSTALLATION.function_name(AGGREGATOR, HOME_REGION), Payload=b'{"detail": {}}'
         )
         if "FunctionError" in answer:
             raise LocalError(f"the aggregator failed: {answer['Payload'].read().decode()}")

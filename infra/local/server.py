@@ -11,8 +11,10 @@ from typing import IO
 from urllib.request import urlopen
 
 from cloudping.errors import CloudPingError
+from infra.chalice_app import ROOT
 
 HOST = "127.0.0.1"
+MINISTACK = ROOT / ".local" / "aws-venv" / "bin" / "ministack"
 
 
 class LocalError(CloudPingError):
@@ -101,14 +103,13 @@ def start_ministack(folder: Path, port: int, region: str) -> Child:
     It runs in a clean environment, which its Lambda workers inherit: none of the caller's
     credentials or settings reach the functions.
     """
-    executable = folder / "aws-venv" / "bin" / "ministack"
-    if not executable.exists():
-        raise LocalError(f"{executable} is missing; run `make run`, which installs it")
+    if not MINISTACK.exists():
+        raise LocalError(f"{MINISTACK} is missing; run `make run`, which installs it")
     state, scratch = folder / "state", folder / "tmp"
     for place in (state, scratch):
         place.mkdir(parents=True, exist_ok=True)
     environment = {
-        "PATH": f"{executable.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PATH": f"{MINISTACK.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "HOME": str(folder),
         "LANG": "C.UTF-8",
         "GATEWAY_PORT": str(port),
@@ -121,7 +122,7 @@ def start_ministack(folder: Path, port: int, region: str) -> Child:
         "MINISTACK_REGION": region,
         "LOG_LEVEL": "WARNING",
     }
-    child = Child("MiniStack", [str(executable)], environment, folder / "logs" / "ministack.log")
+    child = Child("MiniStack", [str(MINISTACK)], environment, folder / "logs" / "ministack.log")
     try:
         child.wait_until_up(f"http://{HOST}:{port}/_ministack/health", 30)
     except BaseException:
