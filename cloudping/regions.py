@@ -183,6 +183,19 @@ class RegionTable:
         with dynamo.translated(self.name, "put_item"):
             self._client.put_item(TableName=self.name, Item=dynamo.to_wire(_to_item(state)))
 
+    def note_data(self, code: str, earliest: datetime, latest: datetime) -> None:
+        """Sets from when to when there are data of a source; the rest of the item stays."""
+        with dynamo.translated(self.name, "update_item"):
+            self._client.update_item(
+                TableName=self.name,
+                Key={"region": {"S": code}},
+                UpdateExpression="SET earliest_data = :earliest, latest_data = :latest",
+                ExpressionAttributeValues={
+                    ":earliest": {"S": to_iso(earliest)},
+                    ":latest": {"S": to_iso(latest)},
+                },
+            )
+
     def all(self) -> list[RegionState]:
         """Every region of the installation, in the order of their codes."""
         items = dynamo.pages(self._client.scan, self.name)

@@ -1,0 +1,29 @@
+"""Which stretch of time a timeframe covers, and the fewest buckets that cover it; pure."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from cloudping.distributions import DAY, HOUR, MONTH, floor, following
+from cloudping.summaries import TIMEFRAME_DAYS
+
+
+def start(timeframe: str, now: datetime) -> datetime:
+    """Where a timeframe's window begins: a full hour for 1D, else a UTC day."""
+    back = now - timedelta(days=TIMEFRAME_DAYS[timeframe])
+    return floor(HOUR if timeframe == "1D" else DAY, back)
+
+
+def cover(begin: datetime, now: datetime) -> Iterator[tuple[str, datetime]]:
+    """(level, start) of the fewest buckets from `begin`, a full hour, to the hour of `now`.
+
+    A day and a month have a bucket once they are over; until then they are covered by the hours
+    and days that they are made of.
+    """
+    while begin <= now:
+        level = next(
+            level
+            for level in (MONTH, DAY, HOUR)
+            if floor(level, begin) == begin and (level == HOUR or following(level, begin) <= now)
+        )
+        yield level, begin
+        begin = following(level, begin)
