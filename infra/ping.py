@@ -17,7 +17,13 @@ from typing import Any
 
 from cloudping.errors import CloudPingError
 from cloudping.regions import CATALOGUE, Region, region
-from cloudping.runs import LOSS_REASONS, METHOD_KERNEL, NOT_MEASURED_REASONS, TargetResult
+from cloudping.runs import (
+    LOSS_REASONS,
+    METHOD_CONNECT,
+    METHOD_KERNEL,
+    NOT_MEASURED_REASONS,
+    TargetResult,
+)
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "probes"))  # as Lambda has it
 from chalicelib.sweep import Measured, Plan, Target, measure
@@ -29,8 +35,10 @@ _DUAL_STACK_SUFFIX = {
     "aws-us-gov": "api.aws",
     "aws-eusc": "api.amazonwebservices.eu",
 }
-_METHODS = {METHOD_KERNEL: "kernel's SYN round trip"}
-_USER_SPACE = "user-space connect time (no TCP_INFO here)"
+_METHODS = {
+    METHOD_KERNEL: "the kernel's SYN round trip",
+    METHOD_CONNECT: "user-space connect time, as there is no TCP_INFO here",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -179,7 +187,7 @@ def as_table(rows: Sequence[Row], measured: Measured, args: argparse.Namespace) 
     ]
     how = (
         f"ms over IPv{args.family}, {args.attempts} connects each; "
-        f"{measured.method}: {_METHODS.get(measured.method, _USER_SPACE)}"
+        f"{measured.method}: {_METHODS[measured.method]}"
     )
     return "\n".join([*lines, how])
 

@@ -89,6 +89,19 @@ def test_any_run_survives_the_item(results: dict[str, list[Attempt]]) -> None:
     assert through_the_wire(run) == run
 
 
+def test_one_line_of_json_and_back() -> None:
+    run = a_run()
+    line = runs.to_json(run)
+    assert "\n" not in line
+    assert runs.from_json(line) == through_the_wire(run)
+
+
+@pytest.mark.parametrize("line", ["", "[]", '"run"', "{"])
+def test_what_is_no_run_is_refused(line: str) -> None:
+    with pytest.raises(ValueError):
+        runs.from_json(line)
+
+
 def test_item_of_a_full_run_is_small() -> None:
     """DESIGN: 4 to 6 KB for 39 targets; DynamoDB counts names, values and 3 bytes a container."""
     result = TargetResult("", ("192.0.2.100",), 1.25, (Attempt(123.456, 123.519),) * 5)

@@ -53,6 +53,18 @@ def test_simulated_network_is_refused_unless_aws_is_on_this_machine(url: str) ->
         load({"PROBE_NETWORK": "simulated", "AWS_ENDPOINT_URL": url})
 
 
+def test_a_stage_of_another_region_is_refused() -> None:
+    environ = {"PROBE_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-2"}
+    with pytest.raises(SettingError, match="expected eu-west-1, this stage's PROBE_REGION"):
+        load(environ)
+    assert load({**environ, "AWS_DEFAULT_REGION": "eu-west-1"}).region == "eu-west-1"
+
+
+def test_a_deadline_must_leave_room_for_one_connect() -> None:
+    with pytest.raises(SettingError, match=r"more than PROBE_TIMEOUT_SECONDS \(2.5\)"):
+        load({"PROBE_DEADLINE_SECONDS": "2"})
+
+
 def test_simulated_network_with_a_local_endpoint() -> None:
     settings = load({"PROBE_NETWORK": "simulated", "AWS_ENDPOINT_URL": "http://127.0.0.1:4566"})
     assert settings.is_local

@@ -1,0 +1,150 @@
+"""Connects on the loopback interface: what needs no privilege and no network."""
+
+import errno
+import os
+import resource
+import socket
+import sys
+from collections.abc import Iterator
+from time import perf_counter_ns
+
+import pytest
+from chalicelib import connect
+from chalicelib.connect import Connects, KernelRtt, ReadRtt, kernel_rtt, method
+
+from cloudping.runs import METHOD_CONNECT, METHOD_KERNEL, Attempt
+
+
+@pytest.fixture
+def listener() -> Iterator[tuple[str, int]]:
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as sock:
+        yield sock.getsockname()
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def one(address: str, port: int, read_rtt: ReadRtt | None, timeout_s: float = 2.5) -> Attempt:
+    with Connects(timeout_s, read_rtt) as connects:
+        connects.start("only", address, port)
+        ((key, attempt),) = connects.wait()
+    assert key == "only"
+    return attempt
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="TCP_INFO is Linux's")
+def test_kernel_figure_is_below_the_user_space_time(listener: tuple[str, int]) -> None:
+    assert method(kernel_rtt()) == METHOD_KERNEL
+    attempt = one(*listener, kernel_rtt())
+    assert attempt.latency_ms is not None and attempt.connect_ms is not None
+    assert 0 < attempt.latency_ms <= attempt.connect_ms
+
+
+def test_user_space_time_without_tcp_info(listener: tuple[str, int]) -> None:
+    assert method(None) == METHOD_CONNECT
+    attempt = one(*listener, None)
+    assert attempt.latency_ms == attempt.connect_ms
+    assert attempt.reason is None
+
+
+def test_closed_port_is_refused(closed_port: int) -> None:
+    attempt = one("127.0.0.1", closed_port, kernel_rtt())
+    assert (attempt.reason, attempt.latency_ms) == ("refused", None)
+
+
+def test_silence_is_a_timeout_after_just_that_long() -> None:
+    # A listener whose queue is full drops SYNs.
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        waiting = []
+        try:
+            for _ in range(4):
+                waiting.append(sock := socket.socket())
+                sock.setblocking(False)
+                sock.connect_ex(full.getsockname())
+            began_ns = perf_counter_ns()
+            attempt = one("127.0.0.1", full.getsockname()[1], kernel_rtt(), timeout_s=0.2)
+            took_s = (perf_counter_ns() - began_ns) / 1e9
+        finally:
+            for sock in waiting:
+                sock.close()
+    assert attempt == Attempt(None, None, reason="timeout")
+    assert 0.2 <= took_s < 0.5
+
+
+def test_no_descriptor_left_is_the_probes_own_fault(listener: tuple[str, int]) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Connects(1, None) as connects:
+        highest = os.dup(0)
+        os.close(highest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest, hard))
+        try:
+            connects.start("only", *listener)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert connects.wait() == [("only", Attempt(None, None, reason="local_error"))]
+
+
+def test_ipv6() -> None:
+    try:
+        sock = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("no IPv6 on this machine's loopback")
+    with sock:
+        attempt = one("::1", sock.getsockname()[1], kernel_rtt())
+    assert attempt.latency_ms is not None
+
+
+def test_retransmission_seen_by_the_kernel_is_no_latency(listener: tuple[str, int]) -> None:
+    attempt = one(*listener, lambda _: KernelRtt(50_000, 1))
+    assert (attempt.latency_ms, attempt.reason, attempt.retransmits) == (None, "retransmitted", 1)
+    assert attempt.connect_ms is not None
+
+
+def test_a_kernel_without_a_sample_is_the_probes_own_fault(listener: tuple[str, int]) -> None:
+    attempt = one(*listener, lambda _: KernelRtt(0, 0))
+    assert (attempt.latency_ms, attempt.reason) == (None, "local_error")
+
+
+def test_other_systems_have_no_tcp_info(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert kernel_rtt.__wrapped__() is None
+
+
+def test_a_kernel_that_knows_too_little_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(connect, "_TCP_INFO_LENGTH", 10_000)
+    assert kernel_rtt.__wrapped__() is None
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (errno.ECONNREFUSED, "refused"),
+        (errno.ECONNRESET, "reset"),
+        (errno.ENETUNREACH, "unreachable"),
+        (errno.EHOSTUNREACH, "unreachable"),
+        (errno.ETIMEDOUT, "timeout"),
+        (errno.EADDRNOTAVAIL, "local_error"),
+        (errno.ENOBUFS, "local_error"),
+    ],
+)
+def test_errors_by_what_they_mean(
+    code: int, reason: str, monkeypatch: pytest.MonkeyPatch, listener: tuple[str, int]
+) -> None:
+    monkeypatch.setattr(socket.socket, "connect_ex", lambda *_: code)
+    assert one(*listener, None) == Attempt(None, None, reason=reason)
+
+
+def test_sockets_are_closed_when_left_early() -> None:
+    before = os.dup(0)
+    os.close(before)
+    with Connects(2.5, None) as connects:
+        for number in range(5):
+            connects.start(str(number), "127.0.0.1", 1)
+    after = os.dup(0)
+    os.close(after)
+    assert after == before

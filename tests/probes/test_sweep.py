@@ -1,0 +1,146 @@
+"""Sweeps on the loopback interface: order, pace, bounds, deadline."""
+
+import random
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import pairwise
+from time import perf_counter, perf_counter_ns
+from typing import Any
+
+import pytest
+from chalicelib import sweep as module
+from chalicelib.connect import Connects
+from chalicelib.sweep import (
+    MAX_IN_FLIGHT,
+    MAX_PACE_S,
+    MIN_PACE_S,
+    Plan,
+    Route,
+    Target,
+    lookups_at_once,
+    measure,
+    pace_s,
+    sweep,
+)
+
+PLAN = Plan(attempts=3, timeout_s=1, deadline_s=10)
+
+
+def seeded(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311 - repeatable, not secret
+
+
+@pytest.fixture
+def ports() -> Iterator[list[int]]:
+    with ExitStack() as stack:
+        socks = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=128))
+            for _ in range(4)
+        ]
+        yield [sock.getsockname()[1] for sock in socks]
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
+    """What was started when, in seconds; the connects are real."""
+    seen: list[tuple[str, float]] = []
+    start = Connects.start
+
+    def noted(self: Connects, key: str, address: str, port: int) -> None:
+        seen.append((key, perf_counter()))
+        start(self, key, address, port)
+
+    monkeypatch.setattr(Connects, "start", noted)
+    return seen
+
+
+def test_every_target_is_measured_as_often_as_planned(ports: list[int]) -> None:
+    targets = {f"t{port}": Target("127.0.0.1", port) for port in ports}
+    measured = measure(targets, PLAN)
+    assert set(measured.results) == set(targets)
+    for result in measured.results.values():
+        assert (result.host, result.addresses, result.dns_ms) == ("127.0.0.1", ("127.0.0.1",), None)
+        assert len(result.attempts) == 3
+        assert all(a.latency_ms is not None for a in result.attempts)
+
+
+def test_rounds_are_interleaved_in_a_fresh_order_each(
+    ports: list[int], starts: list[tuple[str, float]]
+) -> None:
+    targets = {str(port): Target("127.0.0.1", port) for port in ports}
+    measure(targets, Plan(8, 1, 10), rng=seeded(1))
+    order = [key for key, _ in starts]
+    rounds = [tuple(order[at : at + 4]) for at in range(0, len(order), 4)]
+    assert all(set(one) == set(targets) for one in rounds)
+    assert len(set(rounds)) > 1
+
+
+def test_starts_are_paced(ports: list[int], starts: list[tuple[str, float]]) -> None:
+    targets = {str(port): Target("127.0.0.1", port) for port in ports}
+    measure(targets, Plan(3, 1, 10, memory_mb=128))
+    gaps = [b - a for (_, a), (_, b) in pairwise(starts)]
+    assert min(gaps) >= 0.9 * pace_s(128)
+
+
+def test_pace_follows_the_cpu_share_within_bounds() -> None:
+    assert pace_s(0) == pace_s(3008) == MIN_PACE_S
+    assert MIN_PACE_S < pace_s(256) < pace_s(128) < MAX_PACE_S
+    assert lookups_at_once(128) == 1
+    assert lookups_at_once(0) == lookups_at_once(1024) == 8
+
+
+def test_never_two_in_flight_to_one_target_and_never_more_than_the_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Against targets that never answer: each start waits for the one before to time out."""
+    flying: set[str] = set()
+    most = 0
+
+    class Silent:
+        def __init__(self, *_: Any) -> None:
+            self._real = Connects(0.05, None)
+            self._silent = socket.create_server(("127.0.0.1", 0), backlog=0)
+
+        def __enter__(self) -> "Silent":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._real.__exit__()
+            self._silent.close()
+
+        def start(self, key: str, *_: Any) -> None:
+            nonlocal most
+            assert key not in flying
+            flying.add(key)
+            most = max(most, len(flying))
+            self._real.start(key, *self._silent.getsockname())
+
+        def wait(self, until_ns: int | None) -> list[Any]:
+            over = self._real.wait(until_ns)
+            flying.difference_update(key for key, _ in over)
+            return over
+
+    monkeypatch.setattr(module, "Connects", Silent)
+    monkeypatch.setattr(module, "pace_s", lambda _: 0.0001)
+    routes = {f"t{n}": Route(("127.0.0.1",), 1) for n in range(50)}
+    done = sweep(routes, Plan(2, 0.05, 10), perf_counter_ns(), None, seeded(2))
+    assert most == MAX_IN_FLIGHT
+    assert all(len(attempts) == 2 for attempts in done.values())
+
+
+def test_the_deadline_counts_the_lookups_too(ports: list[int]) -> None:
+    routes = {"late": Route(("127.0.0.1",), ports[0])}
+    ten_seconds_ago = perf_counter_ns() - 10_000_000_000
+    done = sweep(routes, Plan(2, 1, 10), ten_seconds_ago, None, seeded(3))
+    assert [a.reason for a in done["late"]] == ["not_tried"] * 2
+
+
+def test_family_is_by_choice_and_never_another(ports: list[int]) -> None:
+    measured = measure({"v4": Target("127.0.0.1", ports[0])}, Plan(2, 1, 10, family=6))
+    assert [a.reason for a in measured.results["v4"].attempts] == ["dns_error"] * 2
+    assert measured.dns_errors == {"v4": "127.0.0.1 is not an IPv6 address"}
+
+
+def test_nothing_to_measure_is_no_error() -> None:
+    assert measure({}, PLAN).results == {}
