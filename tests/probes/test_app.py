@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -63,8 +64,7 @@ def test_the_handler_passes_the_events_time_on(
     dynamodb: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    from probes import app
-
+    app = import_module("probes.app")  # both deployables have an `app`
     monkeypatch.setattr(probe_run, "client", lambda *_: dynamodb)
     environ = {
         "AWS_DEFAULT_REGION": "us-east-1",

@@ -29,12 +29,20 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+_CAPABILITIES = 1 << 21 | 1 << 12  # CAP_SYS_ADMIN, CAP_NET_ADMIN of linux/capability.h
+
+
+def _effective_capabilities() -> str:
+    status = Path("/proc/self/status").read_text()
+    return next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
+
+
 def why_not() -> str | None:
     """Why the test bed cannot run here; None when it can."""
     if not sys.platform.startswith("linux"):
         return "the test bed needs Linux"
-    if os.geteuid() != 0:
-        return "the test bed needs root, for network namespaces"
+    if int(_effective_capabilities(), 16) & _CAPABILITIES != _CAPABILITIES:
+        return "the test bed needs root with CAP_SYS_ADMIN and CAP_NET_ADMIN, for its namespaces"
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         return "the test bed needs /dev/net/tun"
     return None
