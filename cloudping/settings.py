@@ -4,7 +4,7 @@ A deployable calls `load(os.environ)`; nothing else reads the environment. `docs
 held against this table by a test.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,7 +27,9 @@ class Setting:
     help: str
 
 
-def _whole(low: int, high: int) -> tuple[Callable[[str], int], str]:
+def whole(low: int, high: int) -> tuple[Callable[[str], int], str]:
+    """Parser of a whole number within bounds, and what it expects, in words."""
+
     def parse(text: str) -> int:
         value = int(text)
         if not low <= value <= high:
@@ -37,7 +39,9 @@ def _whole(low: int, high: int) -> tuple[Callable[[str], int], str]:
     return parse, f"a whole number from {low} to {high}"
 
 
-def _real(low: float, high: float) -> tuple[Callable[[str], float], str]:
+def real(low: float, high: float) -> tuple[Callable[[str], float], str]:
+    """Parser of a number within bounds, and what it expects, in words."""
+
     def parse(text: str) -> float:
         value = float(text)
         if not low <= value <= high:
@@ -95,29 +99,29 @@ TABLE: tuple[Setting, ...] = (
             "Another endpoint for AWS, e.g. the local one; boto3 reads it as well."),
     Setting("region", "AWS_DEFAULT_REGION", "", str, "a region code",
             "Where this function runs, or is being packaged for; Lambda sets it."),
-    Setting("memory_mb", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0", *_whole(0, 10240),
+    Setting("memory_mb", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0", *whole(0, 10240),
             "Memory of this function; Lambda sets it. 0: not in Lambda."),
     Setting("probe_interval_minutes", "PROBE_INTERVAL_MINUTES", "5", _interval, _INTERVAL_EXPECTED,
             "How often each source measures."),
     Setting("probe_region", "PROBE_REGION", "", str, "a region code",
             "The region that this stage of the probe is for; anywhere else it refuses to start."),
-    Setting("probe_attempts", "PROBE_ATTEMPTS", "5", *_whole(1, 50),
+    Setting("probe_attempts", "PROBE_ATTEMPTS", "5", *whole(1, 50),
             "Connects to each target in a run."),
-    Setting("probe_timeout_s", "PROBE_TIMEOUT_SECONDS", "2.5", *_real(0.1, 30),
+    Setting("probe_timeout_s", "PROBE_TIMEOUT_SECONDS", "2.5", *real(0.1, 30),
             "How long to wait for one connect; above 1 s, so that a repeated SYN is seen as such."),
-    Setting("probe_deadline_s", "PROBE_DEADLINE_SECONDS", "30", *_real(1, 600),
+    Setting("probe_deadline_s", "PROBE_DEADLINE_SECONDS", "30", *real(1, 600),
             "When a run stops; what it has not tried by then is recorded as not_tried."),
     Setting("probe_targets", "PROBE_TARGETS", "", _regions, _REGION_LIST,
             "Targets; empty: those that cloudping_regions marks as active."),
     Setting("probe_network", "PROBE_NETWORK", "aws", *_one_of("aws", "simulated"),
             "simulated: planet.py in place of the network; only with an endpoint on this machine."),
-    Setting("probe_retention_days", "PROBE_RETENTION_DAYS", "0", *_whole(0, 36500),
+    Setting("probe_retention_days", "PROBE_RETENTION_DAYS", "0", *whole(0, 36500),
             "Days until DynamoDB may delete a raw run; 0: kept for ever."),
     Setting("aggregator_interval_minutes", "AGGREGATOR_INTERVAL_MINUTES", "60", _interval,
             _INTERVAL_EXPECTED, "How often figures are rolled up."),
-    Setting("aggregator_grace_minutes", "AGGREGATOR_GRACE_MINUTES", "3", *_whole(0, 59),
+    Setting("aggregator_grace_minutes", "AGGREGATOR_GRACE_MINUTES", "3", *whole(0, 59),
             "Minutes after the full hour (or interval) at which the aggregator runs."),
-    Setting("frontend_refresh_s", "FRONTEND_REFRESH_SECONDS", "60", *_real(1, 3600),
+    Setting("frontend_refresh_s", "FRONTEND_REFRESH_SECONDS", "60", *real(1, 3600),
             "How often the front end renews its snapshot of matrix, regions and status."),
 )  # fmt: skip
 
@@ -149,19 +153,24 @@ class Settings:
         return (urlsplit(self.endpoint_url).hostname or "") in LOOPBACK_HOSTS
 
 
-def load(environ: Mapping[str, str]) -> Settings:
-    """Settings from an environment; raises SettingError naming the variable and its value.
+def read(table: Iterable[Setting], environ: Mapping[str, str]) -> dict[str, Any]:
+    """A table's values by field, from an environment; raises SettingError for the first bad one.
 
     A variable that is set to nothing counts as not set.
     """
     values = {}
-    for setting in TABLE:
+    for setting in table:
         text = environ.get(setting.env, "").strip() or setting.default
         try:
             values[setting.field] = setting.parse(text)
         except ValueError:
             raise SettingError(setting.env, text, setting.expected) from None
-    loaded = Settings(**values)
+    return values
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Settings from an environment; raises SettingError naming the variable and its value."""
+    loaded = Settings(**read(TABLE, environ))
     if loaded.probe_network == "simulated" and not loaded.is_local:
         raise SettingError(
             "PROBE_NETWORK", "simulated", "aws, unless AWS_ENDPOINT_URL is on this machine"
