@@ -1,18 +1,28 @@
 """The site, a Flask application over one snapshot: `gunicorn 'frontend:create_app()'`."""
 
+import functools
 import os
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from flask import Flask
 
 from cloudping import dynamo
 from cloudping.settings import Settings, load
-from frontend import errors, health, matrix_page, original, pages
+from frontend import (
+    api,
+    errors,
+    health,
+    matrix_page,
+    original,
+    pages,
+    pair_page,
+    region_page,
+    status_page,
+)
 from frontend.cache import PageCache
 from frontend.site import EXTENSION, Site
 from frontend.snapshot import Keeper
+from frontend.store import Store
 
 
 def create_app(
@@ -24,19 +34,25 @@ def create_app(
     first refresh. Without `background` nothing is read until `Site.keeper.refresh()` is called.
     """
     settings = settings or load(os.environ)
-    make_client: Callable[[], Any] = partial(
-        dynamo.client, settings.home_region, settings.endpoint_url or None
-    )
-    keeper = Keeper(
-        make_client if client is None else lambda: client,
-        settings.table_prefix,
-        settings.frontend_refresh_s,
-    )
+
+    @functools.cache
+    def dynamodb() -> Any:
+        if client is not None:
+            return client
+        return dynamo.client(settings.home_region, settings.endpoint_url or None)
+
+    keeper = Keeper(dynamodb, settings.table_prefix, settings.frontend_refresh_s)
+    store = Store(dynamodb, settings.table_prefix)
     app = Flask(__name__)
-    app.extensions[EXTENSION] = Site(settings, keeper)
+    app.extensions[EXTENSION] = Site(settings, keeper, store)
     pages.init_app(app)
     errors.init_app(app)
-    for part in (health, matrix_page, original):
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
+    app.config.update(API_TITLE="CloudPing", API_VERSION="v1", OPENAPI_VERSION="3.1.0")
+    api.api.init_app(app)
+    api.api.register_blueprint(api.blueprint)
+    app.register_blueprint(api.reading)
+    for part in (health, matrix_page, original, pair_page, region_page, status_page):
         app.register_blueprint(part.blueprint)
     app.wsgi_app = PageCache(app.wsgi_app, lambda: keeper.snapshot.number)  # type: ignore[method-assign]  # as Flask documents
     if background:

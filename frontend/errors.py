@@ -8,6 +8,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 from werkzeug.http import HTTP_STATUS_CODES
 
 from cloudping.errors import StoreError, UnknownRegionError
+from frontend.store import BusyError
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +17,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(UnknownRegionError, _unknown_region)
     app.register_error_handler(StoreError, _store)
+    app.register_error_handler(BusyError, _busy)
     app.register_error_handler(Exception, _unexpected)
 
 
@@ -47,10 +49,13 @@ def problem(
 def _http(error: HTTPException) -> Response:
     if error.response is not None:
         return error.response  # type: ignore[return-value]  # what abort() was given
+    # webargs puts what it found into `data`: {"messages": {"query": {name: [what is wrong]}}}.
+    found = getattr(error, "data", {}).get("messages", {}).get("query", {})
+    said = "; ".join(f"{name}: {' '.join(wrong)}" for name, wrong in found.items())
     answer = problem(
         error.code or 500,
-        error.description or "",
-        errors=getattr(error, "data", {}).get("messages"),
+        said or error.description or "",
+        errors=found,
         suggestions=tuple(getattr(error, "suggestions", ())),
     )
     for name, value in error.get_headers():
@@ -66,6 +71,12 @@ def _unknown_region(error: UnknownRegionError) -> Response:
 def _store(error: StoreError) -> Response:
     log.warning("%s", error)
     answer = problem(503, "The data store does not answer; please try again in a few seconds.")
+    answer.headers["Retry-After"] = "5"
+    return answer
+
+
+def _busy(error: BusyError) -> Response:
+    answer = problem(503, "Too many queries are under way; please try again in a few seconds.")
     answer.headers["Retry-After"] = "5"
     return answer
 

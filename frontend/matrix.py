@@ -1,15 +1,16 @@
 """The matrix: the figures of all pairs, chosen, filtered, ordered and grouped; pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from cloudping.regions import Region, fibre_rtt_ms
 from cloudping.summaries import Figures, Summary
-from frontend.figures import FRAME_LABELS, Metric, milliseconds, percent
+from frontend.figures import Metric, milliseconds, percent
 from frontend.now import NOW
 from frontend.snapshot import Pair, Snapshot
+from frontend.status import sources
 
 ORDERS: Final = ("name", "code", "proximity")
 GROUPS: Final = ("geography", "partition", "none")
@@ -44,6 +45,7 @@ class Head:
     short: str
     name: str
     starts_group: bool
+    state: str = "ok"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def short_name(region: Region) -> str:
         return region.name
     if inner == "Central":
         return f"{head} {inner}"
-    head = head.removeprefix("AWS ")
+    head = head.removeprefix("AWS ").replace("European Sovereign Cloud", "EU Sovereign")
     return f"{head} {inner}" if region.partition in ("aws-us-gov", "aws-eusc") else inner
 
 
@@ -223,6 +225,7 @@ def build(
     """The view of one address on one snapshot."""
     rows, columns = axes(snapshot, choice)
     cells = snapshot.cells.get(choice.frame, {})
+    states = {source.code: source.state for source in sources(snapshot, now)}
     intervals = {state.region.code: state.interval_s for state in snapshot.states}
     short = {region.code: short_name(region) for region in {*rows, *columns}}
     groups: list[tuple[str, list[Row]]] = []
@@ -238,7 +241,14 @@ def build(
             cell, meets = _cell(region.code, column.code, summary, choice, oldest, edge)
             meeting += meets
             made.append(cell)
-        row = Row(Head(region.code, short[region.code], region.name, first), made)
+        head = Head(
+            region.code,
+            short[region.code],
+            region.name,
+            first,
+            states.get(region.code, "ok"),
+        )
+        row = Row(head, made)
         if first or not groups:
             groups.append((group_of(region, choice.group), []))
         groups[-1][1].append(row)
@@ -339,12 +349,3 @@ def legend(metric: Metric) -> list[Step]:
 
 def _bound(value: float) -> str:
     return f"{value:g}" if value >= 1 else milliseconds(value).rstrip("0")
-
-
-def frame_label(frame: str) -> str:
-    return FRAME_LABELS[frame]
-
-
-def matching(regions: Iterable[Region], text: str) -> bool:
-    """True when at least one region matches a filter."""
-    return any(matches(region, text) for region in regions)

@@ -1,5 +1,7 @@
 """`/` and `/grid/<percentile>/timeframe/<timeframe>`: the addresses of the matrix."""
 
+from urllib.parse import urlencode
+
 from flask import Blueprint, abort, render_template, request
 
 from cloudping.times import utc_now
@@ -9,6 +11,8 @@ from frontend.figures import DEFAULT_FRAME, DEFAULT_METRIC, FRAME_LABELS, FRAMES
 from frontend.site import site, snapshot
 
 blueprint = Blueprint("matrix", __name__)
+
+FILTERS = ("from", "to", "order", "group", "within")
 
 
 def one_of(value: str, allowed: object, what: str) -> str:
@@ -59,12 +63,20 @@ def grid(metric: str, frame: str) -> str:
 
 
 def _page(metric: str, frame: str) -> str:
+    current, chosen = snapshot(), choice(metric, frame)
     view = matrix.build(
-        snapshot(),
-        choice(metric, frame),
-        utc_now(),
-        60 * site().settings.aggregator_interval_minutes,
+        current, chosen, utc_now(), 60 * site().settings.aggregator_interval_minutes
     )
+    given = {name: value for name, value in request.args.items() if value and name in FILTERS}
+
+    def address(**changed: str) -> str:
+        """The same view with another figure or timeframe."""
+        query = f"?{urlencode(given)}" if given else ""
+        return (
+            f"/grid/{changed.get('metric', metric)}/timeframe/{changed.get('frame', frame)}{query}"
+        )
+
+    regions = [state.region for state in current.states]
     keep()
     return render_template(
         "matrix.html",
@@ -73,4 +85,10 @@ def _page(metric: str, frame: str) -> str:
         frames=FRAME_LABELS,
         orders=matrix.ORDERS,
         groups=matrix.GROUPS,
+        address=address,
+        download="/api/v1/matrix?" + urlencode({"metric": metric, "timeframe": frame, **given}),
+        words=[
+            *sorted({region.geography for region in regions}),
+            *(matrix.PARTITION_NAMES.get(p, p) for p in sorted({r.partition for r in regions})),
+        ],
     )

@@ -7,6 +7,7 @@ from flask import current_app, g
 
 from cloudping.settings import Settings
 from frontend.snapshot import Keeper, Snapshot
+from frontend.store import Store
 
 EXTENSION: Final = "cloudping"
 
@@ -17,6 +18,7 @@ class Site:
 
     settings: Settings
     keeper: Keeper
+    store: Store
 
 
 def site() -> Site:

@@ -85,6 +85,11 @@ class Snapshot:
         return networks[0] if networks else None
 
     @property
+    def is_starting(self) -> bool:
+        """True until there is a figure to show; pages renew themselves meanwhile."""
+        return not any(self.cells.values())
+
+    @property
     def missing(self) -> list[str]:
         """What is not there yet, in the order in which it comes to be; empty when all is."""
         if self.taken_at is None:
@@ -118,8 +123,8 @@ class Keeper:
         refresh_s: float,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """`client` makes the DynamoDB client, at the first refresh and not before."""
-        self._make_client, self._prefix = client, prefix
+        """`client` gives the DynamoDB client; it is not called before the first refresh."""
+        self._client, self._prefix = client, prefix
         self._refresh_s, self._clock = refresh_s, clock
         self._slow_read_at: datetime | None = None
         self._keys_read_at: datetime | None = None
@@ -176,11 +181,6 @@ class Keeper:
         if slow:
             self._slow_read_at = now
         return Snapshot(old.number + 1, now, states, cells, runs, seen)
-
-    def _client(self) -> Any:
-        if not hasattr(self, "_made"):
-            self._made = self._make_client()
-        return self._made
 
     def _runs(
         self, client: Any, old: Snapshot, codes: list[str], now: datetime

@@ -1,0 +1,155 @@
+"""What is read from the tables on request: history, samples, distributions; bounded and cached."""
+
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any, Final, TypeVar, cast
+
+from cachetools import TTLCache
+
+from cloudping.distributions import DAY, HOUR, Distribution, DistributionTable, merge, series
+from cloudping.runs import REASONS, RunTable, SamplePage
+from cloudping.summaries import Day, Figures, HistoryTable
+from cloudping.times import floor_day, floor_hour
+
+T = TypeVar("T")
+
+CACHE_S: Final = 120
+CACHE_ENTRIES: Final = 256
+# Queries under way at once; what comes beyond waits a little and is then turned away.
+AT_ONCE: Final = 4
+WAIT_S: Final = 5.0
+
+MAX_DAYS: Final = 366
+MAX_HOURS: Final = timedelta(days=31)
+MAX_PAGE: Final = 288  # runs: a day at one every 5 minutes
+MAX_SAMPLES_RANGE: Final = timedelta(days=31)
+
+
+class BusyError(Exception):
+    """Too many queries are under way; try again shortly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How often each latency was seen: `units` of 0.01 ms, ascending, and `counts` beside it."""
+
+    units: tuple[int, ...]
+    counts: tuple[int, ...]
+    failures: dict[str, int]
+    network: str | None
+
+
+class Store:
+    """Reads pairs; an answer is kept for `CACHE_S`, and asked for once however many wait for it."""
+
+    def __init__(self, client: Callable[[], Any], prefix: str) -> None:
+        self._client, self._prefix = client, prefix
+        self._answers: TTLCache[Hashable, Any] = TTLCache(CACHE_ENTRIES, CACHE_S)
+        self._lock = threading.Lock()
+        self._asking: dict[Hashable, threading.Lock] = {}
+        self._places = threading.BoundedSemaphore(AT_ONCE)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """One of the few places for a query; raises BusyError when none gets free in time."""
+        if not self._places.acquire(timeout=WAIT_S):
+            raise BusyError
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    def _once(self, key: Hashable, ask: Callable[[], T]) -> T:
+        with self._lock:
+            if key in self._answers:
+                return cast(T, self._answers[key])
+            turn = self._asking.setdefault(key, threading.Lock())
+        with turn:
+            with self._lock:
+                if key in self._answers:
+                    return cast(T, self._answers[key])
+            try:
+                with self.place():
+                    answer = ask()
+                with self._lock:
+                    self._answers[key] = answer
+            finally:
+                with self._lock:
+                    self._asking.pop(key, None)
+        return answer
+
+    def days(self, source: str, target: str, first: date, last: date) -> list[Day]:
+        """The pair's daily figures from `first` to `last`, both included."""
+        return self._once(
+            ("days", source, target, first, last),
+            lambda: HistoryTable(self._client(), self._prefix).between(source, target, first, last),
+        )
+
+    def hours(
+        self, source: str, target: str, start: datetime, end: datetime
+    ) -> list[tuple[datetime, Figures, str]]:
+        """The pair's hourly figures and network, from the hour of `start` to that of `end`."""
+        first, last = floor_hour(start), floor_hour(end)
+
+        def ask() -> list[tuple[datetime, Figures, str]]:
+            buckets = self._distributions().between(source, HOUR, first, last)
+            network = {bucket.start: bucket.network for bucket in buckets}
+            return [(at, figures, network[at]) for at, figures in series(buckets, target)]
+
+        return self._once(("hours", source, target, first, last), ask)
+
+    def histogram(self, source: str, target: str, start: datetime, end: datetime) -> Histogram:
+        """The pair's distribution: by whole hours up to two days, by whole days beyond."""
+        level = HOUR if end - start <= timedelta(days=2) else DAY
+        floor = floor_hour if level == HOUR else floor_day
+        first, last = floor(start), floor(end)
+
+        def ask() -> Histogram:
+            buckets = self._distributions().between(source, level, first, last)
+            if level == DAY:  # of today there are only hours yet
+                today = [b for b in buckets if b.start == last]
+                if not today:
+                    buckets += self._distributions().between(source, HOUR, last, end)
+            merged = merge(bucket.distribution.only(target) for bucket in buckets)
+            networks = sorted({bucket.network for bucket in buckets}, reverse=True)
+            return _histogram(merged, networks[0] if networks else None)
+
+        return self._once(("histogram", source, target, level, first, last), ask)
+
+    def samples(
+        self,
+        source: str,
+        target: str,
+        start: datetime,
+        end: datetime,
+        limit: int = MAX_PAGE,
+        cursor: str | None = None,
+    ) -> SamplePage:
+        """The pair's single attempts of up to `limit` runs, oldest first."""
+        page = self._once(
+            ("samples", source, target, start, end, limit, cursor),
+            lambda: RunTable(self._client(), self._prefix).page(
+                source, target, start, end, limit, cursor
+            ),
+        )
+        return replace(page)
+
+    def history_of(self, source: str, target: str, first: date, last: date) -> list[Day]:
+        """As `days`, but not kept: for downloads that pass over all pairs once."""
+        return HistoryTable(self._client(), self._prefix).between(source, target, first, last)
+
+    def _distributions(self) -> DistributionTable:
+        return DistributionTable(self._client(), self._prefix)
+
+
+def _histogram(merged: Distribution, network: str | None) -> Histogram:
+    failures = merged.failures[0] if len(merged.failures) else ()
+    return Histogram(
+        units=tuple(int(u) for u in merged.units),
+        counts=tuple(int(c) for c in merged.counts),
+        failures={r: int(n) for r, n in zip(REASONS, failures, strict=False) if n},
+        network=network,
+    )
