@@ -106,6 +106,39 @@ CATALOGUE: Mapping[str, Region] = {
 }
 
 
+_PARTITION = {"cn": "aws-cn", "eusc": "aws-eusc"}
+
+
+def partition_of(code: str) -> str:
+    """The partition that a region's code belongs to, also of one that is not in the catalogue."""
+    return (
+        "aws-us-gov"
+        if code.startswith("us-gov-")
+        else _PARTITION.get(code.partition("-")[0], "aws")
+    )
+
+
+def provisional(code: str, name: str) -> Region:
+    """A region that AWS has opened and the catalogue does not have yet.
+
+    Where it stands is not known, so `place` says so, and it is put amid the regions whose code
+    begins as its own does. It has no `rtt_floor_ms` until the catalogue has it.
+    """
+    begin = code[: code.index("-") + 1] if "-" in code else code
+    near = [r for r in CATALOGUE.values() if r.code.startswith(begin)]
+    partition = partition_of(code)
+    return Region(
+        code=code,
+        name=name,
+        partition=partition,
+        endpoint=f"dynamodb.{code}.{_DNS_SUFFIX[partition]}",
+        geography=near[0].geography if near else "unknown",
+        place="not known yet",
+        latitude=round(sum(r.latitude for r in near) / len(near), 2) if near else 0.0,
+        longitude=round(sum(r.longitude for r in near) / len(near), 2) if near else 0.0,
+    )
+
+
 def region(code: str) -> Region:
     """The catalogue's entry; raises UnknownRegionError with up to three near codes."""
     try:
@@ -185,14 +218,24 @@ class RegionTable:
 
     def note_data(self, code: str, earliest: datetime, latest: datetime) -> None:
         """Sets from when to when there are data of a source; the rest of the item stays."""
+        self._set(code, {"earliest_data": to_iso(earliest), "latest_data": to_iso(latest)})
+
+    def note_source(self, code: str, interval_s: int) -> None:
+        """Sets a source's schedule, 0 where no probe runs any more; the rest of the item stays."""
+        self._set(code, {"active_from": str(interval_s > 0), "interval_s": interval_s})
+
+    def note_opt_in(self, code: str, status: str) -> None:
+        """Sets what the account says of the region; the rest of the item stays."""
+        self._set(code, {"opt_in_status": status})
+
+    def _set(self, code: str, values: dynamo.Item) -> None:
         with dynamo.translated(self.name, "update_item"):
             self._client.update_item(
                 TableName=self.name,
                 Key={"region": {"S": code}},
-                UpdateExpression="SET earliest_data = :earliest, latest_data = :latest",
+                UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in values),
                 ExpressionAttributeValues={
-                    ":earliest": {"S": to_iso(earliest)},
-                    ":latest": {"S": to_iso(latest)},
+                    f":{name}": value for name, value in dynamo.to_wire(values).items()
                 },
             )
 

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from cloudping.errors import SettingError
 from cloudping.regions import CATALOGUE
 
+# (interval, offset) in minutes of the function that looks for new regions; AWS opens a few a year.
+WATCH_SCHEDULE = (60, 20)
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -95,6 +97,8 @@ TABLE: tuple[Setting, ...] = (
     Setting("table_prefix", "CLOUDPING_PREFIX", "", _prefix,
             "up to 20 letters, digits and hyphens, a letter first",
             "Put before every name, so that two installations can share an account."),
+    Setting("home_credentials", "CLOUDPING_HOME_CREDENTIALS", "", str, "a secret's name",
+            "Secret with an access key for the tables, for probes in another partition."),
     Setting("endpoint_url", "AWS_ENDPOINT_URL", "", str, "a URL",
             "Another endpoint for AWS, e.g. the local one; boto3 reads it as well."),
     Setting("region", "AWS_DEFAULT_REGION", "", str, "a region code",
@@ -132,6 +136,7 @@ class Settings:
 
     home_region: str
     table_prefix: str
+    home_credentials: str
     endpoint_url: str
     region: str
     memory_mb: int

@@ -1,4 +1,4 @@
-"""The two Chalice apps as artefacts: their configuration, their package, their deployment.
+"""The three Chalice apps as artefacts: their configuration, their package, their deployment.
 
 The committed `.chalice/config.json` of an app is what `config()` gives for its default
 installation; `python -m infra package --write-config` renews it and a test holds the two together.
@@ -14,15 +14,17 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from queue import Queue
 from tempfile import TemporaryDirectory
 from typing import Any
+from uuid import uuid4
 
-from cloudping.errors import CloudPingError
+from cloudping.errors import CloudPingError, SettingError
 from cloudping.regions import CATALOGUE
-from cloudping.settings import load, minute_offset, schedule
+from cloudping.settings import WATCH_SCHEDULE, load, minute_offset, schedule
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -58,22 +60,59 @@ PROBES = App("probes", "probe", memory_mb=256, timeout_s=60)
 AGGREGATOR = App(
     "aggregator", "aggregate", memory_mb=1024, timeout_s=300, must_contain=("numpy", "pandas")
 )
-APPS = {app.name: app for app in (PROBES, AGGREGATOR)}
+WATCH = App("watch", "regions", memory_mb=256, timeout_s=60)
+APPS = {app.name: app for app in (PROBES, AGGREGATOR, WATCH)}
+
+# A failed write's run is in the log for so long: the time that there is for `infra recover`.
+LOG_RETENTION_DAYS = 14
+NOT_FOUND = frozenset({"ResourceNotFoundException", "NoSuchEntity"})  # Lambda, EventBridge, IAM
+MAX_NAME = 64  # of a Lambda function, an EventBridge rule and an IAM role
 
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """One installation of CloudPing in an account: a prefix, a home region, its settings."""
+    """One installation of CloudPing in an account: a prefix, a home region, its settings.
+
+    `home_credentials` names the secret with which probes of another partition write home;
+    `more_regions` are regions that the account has and the catalogue does not know yet.
+    """
 
     prefix: str = ""
     home_region: str = "us-east-2"
     environment: Mapping[str, str] = field(default_factory=dict)
+    home_credentials: str = ""
+    more_regions: tuple[str, ...] = ()
 
     def app_name(self, app: App) -> str:
         return f"{self.prefix}cloudping-{app.name}"
 
+    # The names that Chalice gives; all that is ever deleted goes by them.
     def function_name(self, app: App, stage: str) -> str:
         return f"{self.app_name(app)}-{stage}-{app.function}"
+
+    def rule_name(self, app: App, stage: str) -> str:
+        return f"{self.function_name(app, stage)}-event"
+
+    def role_name(self, app: App, stage: str) -> str:
+        return f"{self.app_name(app)}-{stage}"
+
+    def log_group(self, app: App, stage: str) -> str:
+        return f"/aws/lambda/{self.function_name(app, stage)}"
+
+    def stack_name(self, template: str) -> str:
+        return f"{self.prefix}cloudping-{template}"
+
+    def stages(self, app: App) -> list[str]:
+        """A probe in every region known; the other apps at home."""
+        return [*CATALOGUE, *self.more_regions] if app is PROBES else [self.home_region]
+
+    def check_names(self) -> None:
+        """Raises SettingError when a prefix makes a name too long for AWS."""
+        names = [self.rule_name(app, stage) for app in APPS.values() for stage in self.stages(app)]
+        longest = max(names, key=len)
+        if (over := len(longest) - MAX_NAME) > 0:
+            most = len(self.prefix) - over
+            raise SettingError("CLOUDPING_PREFIX", self.prefix, f"at most {most} characters here")
 
 
 def config(app: App, installation: Installation, stages: Iterable[str]) -> dict[str, Any]:
@@ -81,6 +120,8 @@ def config(app: App, installation: Installation, stages: Iterable[str]) -> dict[
     own = {"CLOUDPING_HOME_REGION": installation.home_region, **installation.environment}
     if installation.prefix:
         own["CLOUDPING_PREFIX"] = installation.prefix
+    if installation.home_credentials and app is PROBES:
+        own["CLOUDPING_HOME_CREDENTIALS"] = installation.home_credentials
     return {
         "version": "2.0",
         "app_name": installation.app_name(app),
@@ -88,6 +129,7 @@ def config(app: App, installation: Installation, stages: Iterable[str]) -> dict[
         "iam_policy_file": "policy.json",
         "lambda_memory_size": app.memory_mb,
         "lambda_timeout": app.timeout_s,
+        "log_retention_in_days": LOG_RETENTION_DAYS,
         "environment_variables": own,
         "tags": {"Project": "cloudping", "Installation": installation.prefix or "default"},
         "stages": {stage: _stage(app, stage) for stage in stages},
@@ -99,14 +141,8 @@ def _stage(app: App, stage: str) -> dict[str, Any]:
     return {"environment_variables": {"PROBE_REGION": stage}} if app is PROBES else {}
 
 
-def default_stages(app: App, installation: Installation) -> list[str]:
-    """A probe in every region of the catalogue; the aggregator at home."""
-    return list(CATALOGUE) if app is PROBES else [installation.home_region]
-
-
 def write_config(app: App, installation: Installation, folder: Path) -> None:
-    stages = default_stages(app, installation)
-    text = json.dumps(config(app, installation, stages), indent=2)
+    text = json.dumps(config(app, installation, installation.stages(app)), indent=2)
     (folder / ".chalice" / "config.json").write_text(text + "\n")
 
 
@@ -124,9 +160,27 @@ def copy_project(app: App, installation: Installation, destination: Path) -> Non
         ignore=shutil.ignore_patterns("__pycache__", "deployments", "deployed"),
     )
     write_config(app, installation, destination)
-    if installation.prefix:
-        policy = destination / ".chalice" / "policy.json"
-        policy.write_text(policy.read_text().replace(":table/", f":table/{installation.prefix}"))
+    wanted = policy(app, installation)
+    (destination / ".chalice" / "policy.json").write_text(json.dumps(wanted, indent=2) + "\n")
+
+
+def policy(app: App, installation: Installation) -> dict[str, Any]:
+    """What the app's role may do: the committed policy with the installation's names."""
+    text = (app.folder / ".chalice" / "policy.json").read_text()
+    for before in (":table/", "/aws/lambda/", ":sns:*:*:"):
+        text = text.replace(before, f"{before}{installation.prefix}")
+    found: dict[str, Any] = json.loads(text)
+    if installation.home_credentials and app is PROBES:
+        secret = f"arn:*:secretsmanager:*:*:secret:{installation.home_credentials}-??????"
+        found["Statement"].append(
+            {
+                "Sid": "ReadHomeCredentials",
+                "Effect": "Allow",
+                "Action": "secretsmanager:GetSecretValue",
+                "Resource": secret,
+            }
+        )
+    return found
 
 
 def build(app: App, installation: Installation, destination: Path) -> Path:
@@ -135,7 +189,7 @@ def build(app: App, installation: Installation, destination: Path) -> Path:
     Copies of `destination` deploy without packaging again: Chalice finds the zip by its hash.
     """
     copy_project(app, installation, destination)
-    stage = default_stages(app, installation)[0]
+    stage = installation.stages(app)[0]
     said = _chalice(destination, "package", stage, str(destination / "package"))
     if "Could not install dependencies" in said:
         raise PackageError(f"{app.name}: chalice left dependencies out of the zip:\n{said}")
@@ -164,7 +218,7 @@ def _fingerprint(app: App, installation: Installation) -> str:
         for path in sorted(folder.rglob("*")):
             if path.is_file() and not {"__pycache__", "vendor"} & set(path.parts):
                 digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
-    digest.update(repr(config(app, installation, default_stages(app, installation))).encode())
+    digest.update(repr(config(app, installation, installation.stages(app))).encode())
     return digest.hexdigest()
 
 
@@ -253,10 +307,10 @@ def _chalice(project: Path, command: str, stage: str, *arguments: str) -> str:
 def is_current(
     app: App, installation: Installation, stage: str, zip_file: Path, session: Any
 ) -> bool:
-    """True when the stage runs this zip with this configuration on this schedule.
+    """True when the stage runs this zip with this configuration, schedule, policy and log group.
 
-    Lets a second deployment leave alone what has not changed. `session` is a boto3 session for
-    the stage's region.
+    Lets a second deployment leave alone what has not changed. `session` is a boto3 session, best
+    one for all stages: it keeps the service models that every client needs.
     """
     from botocore.exceptions import ClientError
 
@@ -266,13 +320,25 @@ def is_current(
         **wanted["stages"][stage].get("environment_variables", {}),
     }
     name = installation.function_name(app, stage)
+    role = installation.role_name(app, stage)
+
+    def client(service: str) -> Any:
+        return session.client(service, region_name=stage)
+
     try:
-        deployed = session.client("lambda").get_function_configuration(FunctionName=name)
-        rule = session.client("events").describe_rule(Name=f"{name}-event")
+        deployed = client("lambda").get_function_configuration(FunctionName=name)
+        rule_name = installation.rule_name(app, stage)
+        rule = client("events").describe_rule(Name=rule_name)
+        targets = client("events").list_targets_by_rule(Rule=rule_name)["Targets"]
+        callers = client("lambda").get_policy(FunctionName=name)["Policy"]
+        allowed = client("iam").get_role_policy(RoleName=role, PolicyName=role)
     except ClientError as error:
-        if "NotFound" in error.response["Error"]["Code"]:
+        if error.response["Error"]["Code"] in NOT_FOUND:
             return False
         raise
+    group = installation.log_group(app, stage)
+    groups = client("logs").describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+    retention = {found["logGroupName"]: found.get("retentionInDays") for found in groups}
     return bool(
         deployed["CodeSha256"] == b64encode(sha256(zip_file.read_bytes()).digest()).decode()
         and deployed["MemorySize"] == app.memory_mb
@@ -280,6 +346,10 @@ def is_current(
         and deployed.get("Environment", {}).get("Variables") == environment
         and rule["State"] == "ENABLED"
         and rule["ScheduleExpression"] == schedule_expression(app, installation, stage)
+        and [target["Arn"] for target in targets] == [deployed["FunctionArn"]]
+        and rule["Arn"] in callers
+        and allowed["PolicyDocument"] == policy(app, installation)
+        and retention.get(group) == LOG_RETENTION_DAYS
     )
 
 
@@ -288,6 +358,23 @@ def schedule_expression(app: App, installation: Installation, stage: str) -> str
     settings = load({**os.environ, **installation.environment})
     if app is PROBES:
         fields_ = schedule(settings.probe_interval_minutes, minute_offset(stage))
-    else:
+    elif app is AGGREGATOR:
         fields_ = schedule(settings.aggregator_interval_minutes, settings.aggregator_grace_minutes)
+    else:
+        fields_ = schedule(*WATCH_SCHEDULE)
     return f"cron({' '.join(fields_.values())})"
+
+
+def scheduled_event(region: str, moment: datetime, detail: Mapping[str, Any]) -> dict[str, Any]:
+    """What EventBridge sends for a schedule, for invoking a function by hand."""
+    return {
+        "version": "0",
+        "id": str(uuid4()),
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "account": "000000000000",
+        "time": f"{moment:%Y-%m-%dT%H:%M:%SZ}",
+        "region": region,
+        "resources": [],
+        "detail": dict(detail),
+    }

@@ -9,19 +9,51 @@ from typing import Any, Protocol
 
 from chalicelib.sweep import Measured, Plan, Target, measure
 
-from cloudping import dynamo, planet, regions, runs
+from cloudping import dynamo, planet, runs
 from cloudping.errors import CloudPingError
-from cloudping.regions import CATALOGUE, RegionTable
+from cloudping.regions import CATALOGUE, RegionTable, partition_of
 from cloudping.runs import METHOD_KERNEL, NETWORK_SIMULATED, Run, RunTable, TargetResult
 from cloudping.settings import Settings
 from cloudping.times import floor_minute, from_iso, to_iso, utc_now
 
-client = cache(dynamo.client)  # one per Lambda, kept from run to run
+
+@cache  # one per Lambda, kept from run to run
+def client(settings: Settings) -> Any:
+    """A client for the tables at home: with the function's role, or another partition's secret."""
+    credentials = home_credentials(settings) if settings.home_credentials else {}
+    return dynamo.client(settings.home_region, settings.endpoint_url or None, **credentials)
+
+
+def home_credentials(settings: Settings) -> dict[str, str]:
+    """The access key that the secret holds, as boto3 takes it; raises CredentialsError.
+
+    A role of one partition means nothing in another one: China, GovCloud and the European
+    Sovereign Cloud write home with the key of a user that may do just that.
+    """
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    secret = settings.home_credentials
+    try:
+        answer = boto3.client("secretsmanager", region_name=settings.region).get_secret_value(
+            SecretId=secret
+        )
+        key = json.loads(answer["SecretString"])
+        return {f"aws_{name}": key[name] for name in ("access_key_id", "secret_access_key")}
+    except (BotoCoreError, ClientError) as error:
+        raise CredentialsError(f"secret {secret} in {settings.region}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        expected = "a JSON object with access_key_id and secret_access_key"
+        raise CredentialsError(f"secret {secret} in {settings.region} is not {expected}") from error
+
+
+class CredentialsError(CloudPingError):
+    """The credentials for the tables at home cannot be read."""
 
 
 def warm(settings: Settings) -> None:
     """Makes what the first run would make: client and serializer, some 0.4 s of CPU."""
-    client(settings.home_region, settings.endpoint_url or None)
+    client(settings)
     dynamo.to_wire({})
 
 
@@ -37,12 +69,16 @@ def run(event_time: str, settings: Settings) -> dict[str, Any]:
     Returns what was done, for the log of whoever invoked it by hand.
     """
     scheduled = floor_minute(from_iso(event_time))
-    store = client(settings.home_region, settings.endpoint_url or None)
+    store = client(settings)
     targets = find_targets(settings, RegionTable(store, settings.table_prefix))
     made = make(scheduled, targets, settings)
     # Before writing: `infra recover` reads a run back from here whose write failed.
     say(f'{{"event":"run","run":{runs.to_json(made)}}}')
-    written = RunTable(store, settings.table_prefix).put_once(made)
+    try:
+        written = RunTable(store, settings.table_prefix).put_once(made)
+    except CloudPingError:
+        client.cache_clear()  # the secret's key may have been renewed: the next run reads it again
+        raise
     if not written:
         log("discarded", region=made.region, timestamp=to_iso(scheduled), why="an earlier run won")
     attempts = [a for result in made.results.values() for a in result.attempts]
@@ -81,7 +117,6 @@ def make(
     over_network: Measure = measure,
 ) -> Run:
     """The run of a scheduled time, measured now."""
-    source = regions.region(settings.region)
     wall, cpu = perf_counter(), process_time()
     plan = Plan(
         attempts=settings.probe_attempts,
@@ -90,7 +125,7 @@ def make(
         memory_mb=settings.memory_mb,
     )
     if settings.probe_network == NETWORK_SIMULATED:
-        measured = simulate(source.code, scheduled, targets, plan)
+        measured = simulate(settings.region, scheduled, targets, plan)
     else:
         measured = over_network(targets, plan)
     for target, error in measured.dns_errors.items():
@@ -98,9 +133,9 @@ def make(
     written_at = utc_now()
     keep_days = settings.probe_retention_days
     return Run(
-        region=source.code,
+        region=settings.region,
         timestamp=scheduled,
-        partition=source.partition,
+        partition=partition_of(settings.region),
         interval_s=settings.probe_interval_minutes * 60,
         attempts=settings.probe_attempts,
         method=measured.method,

@@ -21,8 +21,7 @@ DEFAULT = Installation()
 @pytest.mark.parametrize("app", APPS.values(), ids=APPS)
 def test_committed_config_is_the_generated_one(app: App) -> None:
     committed = json.loads((app.folder / ".chalice" / "config.json").read_text())
-    stages = chalice_app.default_stages(app, DEFAULT)
-    assert committed == chalice_app.config(app, DEFAULT, stages)
+    assert committed == chalice_app.config(app, DEFAULT, DEFAULT.stages(app))
 
 
 def test_every_region_of_the_catalogue_is_a_stage_named_after_it() -> None:

@@ -4,6 +4,7 @@ import json
 import socket
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ def settings_of(**environ: str) -> Settings:
 
 @pytest.fixture
 def store(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(probe_run, "client", lambda *_: dynamodb)
+    monkeypatch.setattr(probe_run, "client", cache(lambda *_: dynamodb))
     return dynamodb
 
 

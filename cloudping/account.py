@@ -1,0 +1,72 @@
+"""What an AWS account says of its regions, and the catalogue's table brought in line with it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from cloudping.errors import CloudPingError
+from cloudping.regions import CATALOGUE, RegionState, RegionTable, provisional
+
+ENABLED: Final = frozenset({"ENABLED", "ENABLED_BY_DEFAULT"})
+# Public parameters that AWS keeps for every region.
+_LONG_NAME = "/aws/service/global-infrastructure/regions/{}/longName"
+
+
+class AccountError(CloudPingError):
+    """The account did not say which regions it has; the cause is chained."""
+
+
+def region_status(session: Any, region: str) -> dict[str, str]:
+    """Opt-in status (`ENABLED`, `ENABLED_BY_DEFAULT`, `DISABLED`, …) by region code.
+
+    `session` is boto3 or a session of it, `region` one to ask in.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        pages = session.client("account", region_name=region).get_paginator("list_regions")
+        return {
+            found["RegionName"]: found["RegionOptStatus"]
+            for page in pages.paginate()
+            for found in page["Regions"]
+        }
+    except (BotoCoreError, ClientError) as error:
+        raise AccountError(f"the account's regions cannot be listed: {error}") from error
+
+
+def long_name(session: Any, region: str, code: str) -> str:
+    """What AWS calls a region, e.g. "Europe (Ireland)"; its code where nothing says."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        answer = session.client("ssm", region_name=region).get_parameter(
+            Name=_LONG_NAME.format(code)
+        )
+    except (BotoCoreError, ClientError):
+        return code
+    return str(answer["Parameter"]["Value"])
+
+
+def register(
+    table: RegionTable, session: Any, region: str, status: Mapping[str, str]
+) -> list[RegionState]:
+    """Makes every region of the catalogue and of the account a target; returns those added.
+
+    A region that is there keeps what is known of it, but for its opt-in status and for the place
+    of one that the catalogue has learnt meanwhile.
+    """
+    known = {state.region.code: state for state in table.all()}
+    added = []
+    for code in sorted(CATALOGUE.keys() | status.keys()):
+        place, said = CATALOGUE.get(code), status.get(code, "unknown")
+        state = known.get(code)
+        if state is None:
+            place = place or provisional(code, long_name(session, region, code))
+            state = RegionState(place, is_source=False, is_target=True, opt_in_status=said)
+            table.put(state)
+            added.append(state)
+        elif place is not None and place != state.region:
+            table.put(replace(state, region=place, opt_in_status=said))
+        elif code in status and said != state.opt_in_status:
+            table.note_opt_in(code, said)
+    return added
