@@ -22,7 +22,8 @@ from cloudping import runs
 from cloudping.distributions import minimum_samples
 from cloudping.runs import RunTable
 from cloudping.summaries import TIMEFRAMES, SummaryTable
-from cloudping.times import floor_minute, to_iso, utc_now
+from cloudping.times import floor_minute, utc_now
+from infra.chalice_app import scheduled_event
 from tests.conftest import HOME_REGION, ROOT
 
 REGIONS = ("ap-southeast-2", "eu-west-1", "us-east-2")
@@ -168,9 +169,7 @@ def test_the_same_event_twice_leaves_what_the_first_run_wrote(local: Local) -> N
     client = local.client("dynamodb")
     function = local.client("lambda", "eu-west-1")
     moment = floor_minute(utc_now()) + timedelta(days=-400)  # no schedule writes there
-    event = {"time": to_iso(moment), "source": "aws.events", "detail": {}, "resources": []}
-    event |= {"account": "000000000000", "region": "eu-west-1", "version": "0", "id": "1"}
-    event |= {"detail-type": "Scheduled Event"}
+    event = scheduled_event("eu-west-1", moment, {})
     kept = []
     for _ in range(2):
         answer = function.invoke(

@@ -12,6 +12,8 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import boto3
+
 from cloudping.regions import CATALOGUE, Region, RegionState, RegionTable, region
 from infra import chalice_app, stacks
 from infra.chalice_app import AGGREGATOR, PROBES, ROOT, Installation
@@ -53,14 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     sources, targets = chosen_regions(args.regions)
-    stop = Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
     folder = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with only_one(folder):
         check_port_free(args.port, "PORT")
         check_port_free(args.aws_port, "AWS_PORT")
+        stop = Event()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: stop.set())
         Stack(folder, args.port, args.aws_port, sources, targets, stop).run()
     return 0
 
@@ -154,12 +156,11 @@ class Stack:
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         }
+        self._session = boto3.Session()
         self._say(f"local AWS (MiniStack) on http://{HOST}:{self.aws_port}")
 
-    def _client(self, service: str, region_code: str = HOME_REGION) -> Any:
-        import boto3
-
-        return boto3.client(service, region_name=region_code)
+    def _client(self, service: str) -> Any:
+        return self._session.client(service, region_name=HOME_REGION)
 
     def _create_tables(self) -> None:
         outcome = stacks.apply(
@@ -220,14 +221,17 @@ class Stack:
 
     def _deploy(self) -> None:
         self._deploy_app(AGGREGATOR, [HOME_REGION])
-        self._aggregate()
         self._deploy_app(PROBES, [place.code for place in self.sources])
 
     def _deploy_app(self, app: chalice_app.App, stages: list[str]) -> None:
         self._say(f"packaging the {app.name} with chalice")
         build = self.folder / "build" / app.name
         zip_file = chalice_app.build_if_changed(app, INSTALLATION, build)
-        outdated = [stage for stage in stages if not self._is_current(app, stage, zip_file)]
+        outdated = [
+            stage
+            for stage in stages
+            if not chalice_app.is_current(app, INSTALLATION, stage, zip_file, self._session)
+        ]
         if not outdated:
             self._say(f"{app.name}: deployed before, unchanged")
             return
@@ -237,21 +241,6 @@ class Stack:
             if error is not None:
                 raise error
             self._progress(f"chalice deploy, {app.name} ({stage})", done, len(outdated))
-
-    def _is_current(self, app: chalice_app.App, stage: str, zip_file: Path) -> bool:
-        import boto3
-
-        session = boto3.Session(region_name=stage)
-        return chalice_app.is_current(app, INSTALLATION, stage, zip_file, session)
-
-    def _aggregate(self) -> None:
-        """One run now, so that the page need not wait for the next minute."""
-        answer = self._client("lambda").invoke(
-            FunctionName=INSTALLATION.function_name(AGGREGATOR, HOME_REGION), Payload=b'{"detail": {}}'
-        )
-        if "FunctionError" in answer:
-            raise LocalError(f"the aggregator failed: {answer['Payload'].read().decode()}")
-        self._say("percentiles are rolled up")
 
     def _progress(self, what: str, done: int, total: int) -> None:
         if done == total or done % 5 == 0:

@@ -1,4 +1,7 @@
-"""A year of simulated history for the local stack: buckets, daily figures, raw runs of a day."""
+"""A year of simulated history for the local stack: buckets, daily figures, raw runs of a day.
+
+Written as the probes and the aggregator would have, at an hourly cadence.
+"""
 
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from aggregator.chalicelib import aggregate
+from aggregator.chalicelib.rollup import RunReader
+from aggregator.chalicelib.trigger import tables
 from cloudping import dynamo, planet, runs
 from cloudping.distributions import (
     DAY,
@@ -28,13 +34,14 @@ from cloudping.regions import CATALOGUE, Region
 from cloudping.runs import METHOD_KERNEL, NETWORK_SIMULATED, Run, RunTable, TargetResult
 from cloudping.summaries import Day, HistoryTable
 from cloudping.times import utc_now
+from infra.local.server import LocalError
 
 ATTEMPTS = 5
 PAST_INTERVAL = timedelta(hours=1)  # the cadence of the year: 120 samples a day allow a P99
-RAW_INTERVAL = timedelta(minutes=30)
+RAW_INTERVAL = timedelta(minutes=60)
 DAYS = 366  # 1Y begins at the UTC day 365 days ago
 HOURLY_DAYS = 7  # hour buckets that the graphs of the last days show
-DAILY_DAYS = 62  # day buckets: what the windows of a month and a week can touch
+DAILY_DAYS = 35  # day buckets: what the windows of a month and a week can touch
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +123,12 @@ def _write_recent(source: str, targets: tuple[str, ...]) -> None:
         (runs.to_item(run) for run in raw_runs(source, targets, raw_start, now)),
     )
     table.put_state(State(source, raw_start, raw_start, days[0][0]), None)
+    # The aggregator's own code, here and not in its Lambda, so that two sources are rolled up at a
+    # time and the matrix fills row by row.
+    installed = tables(client, "")
+    report = aggregate.run(installed, RunReader(installed.runs), sources=[source])
+    if report["failed"]:
+        raise LocalError(f"the aggregator failed: {report['failed']}")
 
 
 def _write_older(source: str, targets: tuple[str, ...]) -> None:

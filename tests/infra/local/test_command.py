@@ -33,9 +33,12 @@ def test_wrong_regions() -> None:
 
 
 def test_two_stacks_do_not_share_a_folder(tmp_path: Path) -> None:
-    with only_one(tmp_path), pytest.raises(LocalError, match="another `make run` uses"):  # noqa: SIM117
-        with only_one(tmp_path):
-            pytest.fail("the second got in")
+    with (
+        only_one(tmp_path),
+        pytest.raises(LocalError, match="another `make run` uses"),
+        only_one(tmp_path),
+    ):
+        pytest.fail("the second got in")
     with only_one(tmp_path):
         assert (tmp_path / "lock").exists()
 
