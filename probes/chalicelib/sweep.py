@@ -27,7 +27,7 @@ PACE_SPREAD: Final = 0.1  # each gap is up to this share shorter or longer, at r
 LAMBDA_MB_PER_CORE: Final = 1769
 # CPU that one connect costs in this loop (`python -m bench.measuring`), and how many times that
 # is left between starts.
-CPU_PER_CONNECT_S: Final = 0.00035
+CPU_PER_CONNECT_S: Final = 0.0004
 PACE_HEADROOM: Final = 2.5
 MIN_PACE_S, MAX_PACE_S = 0.005, 0.050
 

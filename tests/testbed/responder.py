@@ -62,10 +62,9 @@ class Responder:
             self._answer_syn(packet, segment, rule, due)
         elif segment.flags & RST:
             return
-        elif segment.flags & FIN:
+        elif segment.flags & FIN or segment.data:
+            # A target has nothing to say: it closes when the client does, or says something.
             self._send(due, packets.tcp_reply(packet, segment, segment.ack, FIN | ACK))
-        elif segment.data:
-            self._send(due, packets.tcp_reply(packet, segment, segment.ack, ACK))
 
     def _answer_syn(self, packet: Packet, segment: Segment, rule: Rule, due: float) -> None:
         connection = (packet.target, segment.source_port)
