@@ -119,9 +119,14 @@ def test_the_matrix_is_complete_in_every_timeframe(local: Local) -> None:
     for timeframe in TIMEFRAMES:
         pairs = {(s.region_from, s.region_to) for s in SummaryTable(client).all(timeframe)}
         assert pairs == {(a, b) for a in REGIONS for b in REGIONS}
-    answer = json.loads(local.get("/api/latencies?percentile=p_50&timeframe=1Y"))
-    assert set(answer["data"]) == set(REGIONS)
-    assert all(set(row) == set(REGIONS) for row in answer["data"].values())
+
+    def shown() -> Any:  # the front end reads the tables every five seconds
+        answer = json.loads(local.get("/api/latencies?percentile=p_50&timeframe=1Y"))
+        rows = answer["data"]
+        full = set(rows) == set(REGIONS) and all(set(row) == set(REGIONS) for row in rows.values())
+        return answer if full else None
+
+    answer = wait_for("complete matrix in the API", shown, 30)
     assert answer["metadata"]["unit"] == "milliseconds"
     assert answer["metadata"]["network"] == "simulated"
 
