@@ -13,6 +13,8 @@ from frontend import (
     errors,
     health,
     matrix_page,
+    method_page,
+    metrics,
     original,
     pages,
     pair_page,
@@ -52,7 +54,16 @@ def create_app(
     api.api.init_app(app)
     api.api.register_blueprint(api.blueprint)
     app.register_blueprint(api.reading)
-    for part in (health, matrix_page, original, pair_page, region_page, status_page):
+    for part in (
+        health,
+        matrix_page,
+        method_page,
+        metrics,
+        original,
+        pair_page,
+        region_page,
+        status_page,
+    ):
         app.register_blueprint(part.blueprint)
     app.wsgi_app = PageCache(app.wsgi_app, lambda: keeper.snapshot.number)  # type: ignore[method-assign]  # as Flask documents
     if background:

@@ -195,6 +195,8 @@ class MetadataSchema(ma.Schema):
     snapshot = _time("when the tables were read", allow_none=True)
     stale_since = _time("set while the tables cannot be read", allow_none=True)
     licence = _text("of the data")
+    metric = _text("the figure that was chosen, where one is")
+    timeframe = _text("the window that was chosen, where one is")
 
 
 class _Rows(ma.Schema):

@@ -1,15 +1,19 @@
 """The original's API (`/api/latencies`, …) in its shapes, so that programs written for it go on."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, Response, abort, jsonify, request
 
+from cloudping import __version__
 from cloudping.errors import UnknownRegionError
 from cloudping.regions import suggest
-from cloudping.times import to_iso
+from cloudping.times import to_iso, utc_now
+from frontend import status
 from frontend.cache import keep
 from frontend.figures import FRAMES, METRICS, Metric
-from frontend.site import snapshot
+from frontend.site import site, snapshot
+from frontend.store import MAX_DAYS, MAX_HOURS
 
 blueprint = Blueprint("original", __name__, url_prefix="/api")
 
@@ -65,3 +69,101 @@ def _region(name: str) -> str | None:
     if code and code not in snapshot().regions:
         raise UnknownRegionError(code, suggest(code))
     return code or None
+
+
+@blueprint.get("/history")
+def history() -> Response:
+    """{"metadata": {from, to, start, end, points}, "data": [{timestamp, value}]}.
+
+    The original gives the mean of each run, every 6 hours; here it is the mean of each hour, and
+    of each day beyond 31 days.
+    """
+    source, target = _region("from"), _region("to")
+    if source is None or target is None:
+        abort(400, "Both from and to are needed: e.g. ?from=us-east-1&to=eu-west-1.")
+    end = _time("end", utc_now())
+    start = _time("start", end - timedelta(days=7))
+    if not timedelta(0) <= end - start <= timedelta(days=MAX_DAYS):
+        abort(400, f"start={to_iso(start)}, end={to_iso(end)}: up to {MAX_DAYS} days, start first.")
+    store = site().store
+    if end - start <= MAX_HOURS:
+        hours = store.hours(source, target, start, end)
+        points = [(to_iso(at), figures.mean, network) for at, figures, network in hours]
+    else:
+        days = store.days(source, target, start.date(), end.date())
+        points = [
+            (f"{day.day.isoformat()}T00:00:00.000Z", day.figures.mean, day.network) for day in days
+        ]
+    known = [(at, mean, network) for at, mean, network in points if mean is not None]
+    response = jsonify(
+        metadata={
+            "from": source,
+            "to": target,
+            "start": to_iso(start),
+            "end": to_iso(end),
+            "points": len(known),
+            "network": max((network for _, _, network in known), default=None),
+        },
+        data=[{"timestamp": at, "value": round(mean, 3)} for at, mean, _ in known],
+    )
+    response.headers["Cache-Control"] = "public, max-age=300"
+    return response
+
+
+@blueprint.get("/status")
+def state() -> Response:
+    """{"status", "latest_update", "version"}: healthy only when every source runs on schedule."""
+    current = snapshot()
+    sources = status.sources(current, utc_now())
+    newest = max((s.last_run for s in sources if s.last_run), default=None)
+    healthy = sources and not current.failure and all(s.state == "ok" for s in sources)
+    keep()
+    return jsonify(
+        status="healthy" if healthy else "degraded",
+        latest_update=to_iso(newest) if newest else None,
+        version=__version__,
+        silent=[s.code for s in sources if s.state == "silent"],
+        network=current.network,
+    )
+
+
+@blueprint.get("/regions")
+def regions() -> Response:
+    """A list of regions with the original's attributes."""
+    current = snapshot()
+    keep()
+    return jsonify(
+        [
+            {
+                "region_name": state.region.code,
+                "name": state.region.name,
+                "partition": state.region.partition,
+                "status": state.opt_in_status.upper().replace("-", "_"),
+                "is_opt_in": state.opt_in_status != "opt-in-not-required",
+                "ping_function_exists": state.is_source,
+                "earliest_data_timestamp": _stamp(state.earliest_data),
+                "most_recent_data_timestamp": _stamp(
+                    current.runs[state.region.code].timestamp
+                    if state.region.code in current.runs
+                    else state.latest_data
+                ),
+            }
+            for state in current.states
+        ]
+    )
+
+
+def _stamp(moment: datetime | None) -> str | None:
+    return None if moment is None else to_iso(moment)
+
+
+def _time(name: str, default: datetime) -> datetime:
+    """A time of the query; the original takes times without an offset as UTC."""
+    text = request.args.get(name)
+    if not text:
+        return default
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        abort(400, f"{name}={text!r} is not usable: an ISO 8601 time, e.g. 2026-11-20T06:00:00Z.")
+    return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)

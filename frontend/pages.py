@@ -12,6 +12,7 @@ from markupsafe import Markup
 from cloudping.times import to_iso, utc_now
 from frontend.figures import milliseconds, percent
 from frontend.matrix import legend, short_name
+from frontend.method_page import inline, markdown
 from frontend.site import snapshot
 from frontend.status import sources
 
@@ -45,6 +46,8 @@ def init_app(app: Flask) -> None:
     app.jinja_env.filters.update(
         moment=moment,
         ago=ago,
+        inline=inline,
+        markdown=markdown,
         percent=percent,
         ms=milliseconds,
         thousands="{:,}".format,

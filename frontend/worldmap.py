@@ -94,7 +94,7 @@ def labels(
     """Room for as many names as fit without meeting; `places`: code to x, y and text.
 
     Each name is tried right, left, above and below its point; what finds no room has none (its
-    title and the table below still name it). `first` is placed before all others.
+    title and the table below still name it). `first` is placed before all others, in any case.
     """
     taken = [(x - 5, y - 5, x + 5, y + 5) for x, y, _ in places.values()]
     placed: dict[str, Label] = {}
@@ -109,7 +109,7 @@ def labels(
         ):
             box = (left, top, left + width, top + height)
             inside = box[0] >= 0 and box[2] <= WIDTH and box[1] >= 0 and box[3] <= HEIGHT
-            if inside and not any(_meet(box, other) for other in taken):
+            if inside and (code == first or not any(_meet(box, other) for other in taken)):
                 at = {"start": left, "end": left + width, "middle": left + width / 2}[anchor]
                 placed[code] = Label(round(at, 1), round(top + height - 2.5, 1), anchor)
                 taken.append(box)

@@ -17,7 +17,14 @@ async function get(address) {
 function axes(unit) {
   const line = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 },
                  ticks: { stroke: colour("--line") }, font: "11px system-ui, sans-serif" };
-  return [{ ...line }, { ...line, size: 56, values: (_, ticks) => ticks.map((t) => `${t}${unit}`) }];
+  // Days and 24 hours, whatever the language of the browser: all times are UTC.
+  const day = "\n{D} {MMM}";
+  const times = [
+    [86400 * 28, "{MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+    [86400, "{D} {MMM}", "\n{YYYY}", null, null, null, null, null, 1],
+    [60, "{HH}:{mm}", day, null, day, null, null, null, 1],
+  ];
+  return [{ ...line, values: times }, { ...line, size: 56, values: (_, ticks) => ticks.map((t) => `${t}${unit}`) }];
 }
 
 function plot(into, options, data) {
@@ -61,7 +68,7 @@ function history(into, rows, backRows, step, key) {
   plot(into, () => ({
     height: 250, tzDate: UTC, cursor, axes: axes(" ms"),
     series: [
-      { label: "UTC" },
+      { label: "UTC", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" },
       line("p10", "transparent"),
       line("p90", "transparent"),
       line("p50", colour("--accent"), { width: 2 }),
@@ -76,7 +83,7 @@ function history(into, rows, backRows, step, key) {
     height: 96, tzDate: UTC, cursor, axes: axes(" %"),
     scales: { y: { range: [0, most] } },
     series: [
-      { label: "UTC" },
+      { label: "UTC", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" },
       { label: "loss", stroke: colour("--bad-strong"), fill: colour("--bad-strong"),
         value: (_, v) => (v == null ? "–" : `${v.toFixed(2)} %`), points: { show: false },
         paths: window.uPlot.paths.bars({ size: [0.8, 12] }) },
@@ -98,17 +105,20 @@ const DRAW = {
   async samples(into) {
     const { data } = await get(`${root.dataset.base}/samples`);
     if (!data.length) return "No attempt in the last day.";
+    const known = data.map((s) => s.latency_ms).filter((v) => v != null);
+    const [low, high] = known.length ? [Math.min(...known), Math.max(...known)] : [0, 1];
+    const ground = low - 0.08 * (high - low || 1);
     const spread = data.map((s) => Date.parse(s.at) / 1000 + s.attempt * 0.01);
     const point = (stroke) => ({ stroke, paths: () => null, points: { show: true, size: 4, fill: stroke, width: 0 } });
     plot(into, () => ({
       height: 230, tzDate: UTC, axes: axes(" ms"),
-      scales: { y: { range: (_, low, high) => [0, (high || 1) * 1.08] } },
+      scales: { y: { range: [ground - 0.04 * (high - ground), high + 0.04 * (high - ground)] } },
       series: [
-        { label: "UTC" },
+        { label: "UTC", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" },
         { label: "latency", value: (_, v) => ms(v), ...point(colour("--accent")) },
         { label: "no latency", value: (_, v, __, i) => (v == null ? "–" : data[i]?.reason ?? "–"), ...point(colour("--bad-strong")) },
       ],
-    }), [spread, data.map((s) => s.latency_ms), data.map((s) => (s.latency_ms == null ? 0 : null))]);
+    }), [spread, data.map((s) => s.latency_ms), data.map((s) => (s.latency_ms == null ? ground : null))]);
   },
   async distribution(into) {
     const { data, samples } = await get(`${root.dataset.base}/distribution?timeframe=1W`);

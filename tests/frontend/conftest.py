@@ -1,6 +1,5 @@
 """A small installation on moto: three sources, four targets, known figures, and its site."""
 
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +12,9 @@ from cloudping.runs import METHOD_KERNEL, NETWORK_AWS, Attempt, Run, RunTable, T
 from cloudping.settings import load
 from cloudping.summaries import TIMEFRAME_DAYS, TIMEFRAMES, Figures, Summary, SummaryTable
 from frontend import create_app
+from frontend.now import NOW, summaries_of_run
 from frontend.site import EXTENSION, Site
+from frontend.snapshot import Pair, Snapshot
 
 SOURCES = ("us-east-1", "eu-west-1", "ap-northeast-1")
 TARGETS = (*SOURCES, "cn-north-1")
@@ -81,21 +82,16 @@ def figures(base: float | None, n: int, at: datetime) -> Figures:
     )
 
 
-def fill(client: Any, network: str = NETWORK_AWS, prefix: str = "") -> None:
-    """Puts the installation's regions, runs and figures into the tables."""
+def states() -> list[RegionState]:
+    return [
+        RegionState(CATALOGUE[c], c in SOURCES, True, 300 if c in SOURCES else 0, "opted-in")
+        for c in sorted(TARGETS)
+    ]
+
+
+def summaries(network: str = NETWORK_AWS) -> list[Summary]:
     now = this_minute()
-    regions = RegionTable(client, prefix)
-    for code in TARGETS:
-        regions.put(
-            RegionState(
-                CATALOGUE[code], code in SOURCES, True, 300 if code in SOURCES else 0, "opted-in"
-            )
-        )
-    runs = RunTable(client, prefix)
-    for code in SOURCES:
-        for k in range(3):
-            runs.put_once(run(code, now - timedelta(minutes=5 * k), network))
-    SummaryTable(client, prefix).write(
+    return [
         Summary(
             timeframe=timeframe,
             region_from=source,
@@ -109,21 +105,38 @@ def fill(client: Any, network: str = NETWORK_AWS, prefix: str = "") -> None:
         for timeframe in TIMEFRAMES
         for source in SOURCES
         for target in TARGETS
-    )
+    ]
 
 
-@pytest.fixture
-def make_app(dynamodb: Any) -> Callable[..., Flask]:
-    """Makes the site over moto's tables, with one snapshot read and no thread."""
+def runs(network: str = NETWORK_AWS) -> list[Run]:
+    now = this_minute()
+    return [
+        run(code, now - timedelta(minutes=5 * k), network) for code in SOURCES for k in range(3)
+    ]
 
-    def make(refresh: bool = True, **environ: str) -> Flask:
-        app = create_app(load(environ), dynamodb, background=False)
-        app.testing = True
-        if refresh:
-            site_of(app).keeper.refresh()
-        return app
 
-    return make
+def fill(client: Any, network: str = NETWORK_AWS) -> None:
+    """Puts the installation's regions, runs and figures into the tables."""
+    for state in states():
+        RegionTable(client).put(state)
+    for one in runs(network):
+        RunTable(client).put_once(one)
+    SummaryTable(client).write(summaries(network))
+
+
+def installation(network: str = NETWORK_AWS) -> Snapshot:
+    """The snapshot that reading the filled tables would give."""
+    newest = {code: run(code, this_minute(), network) for code in SOURCES}
+    cells: dict[str, dict[Pair, Summary]] = {name: {} for name in (NOW, *TIMEFRAMES)}
+    for one in newest.values():
+        for cell in summaries_of_run(one):
+            cells[NOW][cell.region_from, cell.region_to] = cell
+    for cell in summaries(network):
+        cells[cell.timeframe][cell.region_from, cell.region_to] = cell
+    seen = {
+        code: tuple(this_minute() - timedelta(minutes=5 * k) for k in (2, 1, 0)) for code in SOURCES
+    }
+    return Snapshot(1, this_minute(), tuple(states()), cells, newest, seen)
 
 
 def site_of(app: Flask) -> Site:
@@ -132,9 +145,23 @@ def site_of(app: Flask) -> Site:
     return found
 
 
+def show(snapshot: Snapshot) -> FlaskClient:
+    """A client of a site that shows a snapshot and reaches no table."""
+    app = create_app(load({}), client=object(), background=False)
+    app.testing = True
+    site_of(app).keeper.snapshot = snapshot
+    return app.test_client()
+
+
 @pytest.fixture
-def web(dynamodb: Any, make_app: Callable[..., Flask]) -> Iterator[FlaskClient]:
+def web() -> FlaskClient:
     """A client of the site over the small installation."""
-    fill(dynamodb)
-    with make_app().test_client() as client:
-        yield client
+    return show(installation())
+
+
+@pytest.fixture
+def app(dynamodb: Any) -> Flask:
+    """The site over moto's tables, nothing read yet, no thread."""
+    made = create_app(load({}), dynamodb, background=False)
+    made.testing = True
+    return made

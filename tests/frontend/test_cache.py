@@ -1,11 +1,11 @@
 import gzip
-from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
-from flask import Flask
+import pytest
 from flask.testing import FlaskClient
 
-from tests.frontend.conftest import fill, site_of
+from frontend.cache import PageCache
+from tests.frontend.conftest import installation, show, site_of
 
 
 def test_a_page_goes_compressed_to_who_takes_it(web: FlaskClient) -> None:
@@ -29,18 +29,26 @@ def test_head_has_the_headers_of_get(web: FlaskClient) -> None:
     assert head.headers["Content-Length"] == got.headers["Content-Length"]
 
 
-def test_a_page_is_rendered_once_a_snapshot(dynamodb: Any, make_app: Callable[..., Flask]) -> None:
-    fill(dynamodb)
-    app = make_app()
+def test_a_page_is_rendered_once_a_snapshot(web: FlaskClient) -> None:
     rendered: list[str] = []
-    app.before_request(lambda: rendered.append("once"))
-    web = app.test_client()
+    web.application.before_request(lambda: rendered.append("once"))
     for _ in range(3):
         web.get("/")
     assert len(rendered) == 1
-    site_of(app).keeper.refresh()
+    keeper = site_of(web.application).keeper
+    keeper.snapshot = replace(keeper.snapshot, number=2)
     web.get("/")
     assert len(rendered) == 2
+
+
+def test_what_is_kept_is_bounded(web: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frontend.cache.MAX_BYTES", 200_000)
+    web = show(installation())
+    cache = web.application.wsgi_app
+    assert isinstance(cache, PageCache)
+    for k in range(30):
+        web.get(f"/?within={k}")
+    assert 0 < cache._entries.currsize <= 200_000
 
 
 def test_errors_are_not_kept(web: FlaskClient) -> None:

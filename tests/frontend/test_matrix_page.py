@@ -1,12 +1,13 @@
-from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
+from cloudping.regions import CATALOGUE
 from cloudping.runs import NETWORK_SIMULATED
-from tests.frontend.conftest import fill
+from frontend.snapshot import Snapshot
+from tests.frontend.conftest import installation, run, show, this_minute
 
 
 def test_the_matrix_shows_each_pair_with_n_loss_and_freshness(web: FlaskClient) -> None:
@@ -73,20 +74,79 @@ def test_what_does_not_exist_is_refused_with_what_does(
     assert said in answer.text
 
 
-def test_simulated_figures_carry_the_banner(dynamodb: Any, make_app: Callable[..., Flask]) -> None:
-    fill(dynamodb, NETWORK_SIMULATED)
-    page = make_app().test_client().get("/").text
-    assert "Simulated network." in page
+def test_simulated_figures_carry_the_banner() -> None:
+    for path in ("/", "/map", "/status", "/pair/us-east-1/eu-west-1", "/region/eu-west-1", "/api"):
+        assert "Simulated network." in show(installation(NETWORK_SIMULATED)).get(path).text
 
 
 def test_real_figures_carry_no_banner(web: FlaskClient) -> None:
     assert "Simulated network." not in web.get("/").text
 
 
-def test_empty_tables_show_an_honest_empty_matrix(make_app: Callable[..., Flask]) -> None:
-    page = make_app().test_client().get("/").text
+def test_empty_tables_show_an_honest_empty_matrix() -> None:
+    page = show(Snapshot(1, this_minute())).get("/").text
     assert "No data yet." in page
     assert "no region has been put into the catalogue yet" in page
+
+
+def test_before_the_first_read_the_page_renews_itself_and_is_not_kept() -> None:
+    answer = show(Snapshot()).get("/")
+    assert '<meta http-equiv="refresh" content="5">' in answer.text
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_nothing_from_a_table_reaches_a_page_unescaped() -> None:
+    evil = "<script>alert(1)</script>"
+    place = replace(CATALOGUE["eu-west-1"], name=f"Europe ({evil})", place=evil, geography=evil,
+                    endpoint=evil)  # fmt: skip
+    good = installation()
+    states = tuple(
+        replace(s, region=place) if s.region.code == "eu-west-1" else s for s in good.states
+    )
+    cells = {
+        frame: {
+            pair: replace(c, figures=replace(c.figures, failures={evil: 1}, methods=(evil,)))
+            for pair, c in found.items()
+        }
+        for frame, found in good.cells.items()
+    }
+    runs = {code: replace(run, method=evil) for code, run in good.runs.items()}
+    web = show(replace(good, states=states, cells=cells, runs=runs))
+    for path in (
+        "/",
+        "/grid/max/timeframe/now",
+        "/region/eu-west-1",
+        "/map?from=eu-west-1",
+        "/pair/us-east-1/eu-west-1",
+        "/status",
+        "/region/nowhere",
+        f"/?from={evil}",
+    ):
+        assert evil not in web.get(path).text, path
+
+
+def test_a_silent_source_is_on_every_page() -> None:
+    good = installation()
+    old = run("eu-west-1", this_minute() - timedelta(hours=3))
+    web = show(replace(good, runs={**good.runs, "eu-west-1": old}))
+    for path in ("/", "/map", "/pair/us-east-1/eu-west-1"):
+        assert "1 silent source:" in web.get(path).text
+    row = web.get("/").text.split('scope="row" class="silent"')[1]
+    assert "eu-west-1" in row.split("</th>")[0]
+
+
+def test_a_cell_without_new_samples_looks_stale() -> None:
+    good = installation()
+    pair = ("us-east-1", "eu-west-1")
+    cell = good.cells["1D"][pair]
+    old = replace(
+        cell, figures=replace(cell.figures, last_sample=this_minute() - timedelta(days=1))
+    )
+    web = show(replace(good, cells={**good.cells, "1D": {**good.cells["1D"], pair: old}}))
+    assert (
+        "stale"
+        in web.get("/").text.split('href="/pair/us-east-1/eu-west-1"')[0].rsplit("<td", 1)[1]
+    )
 
 
 def test_every_header_forbids_inline_code_and_other_hosts(web: FlaskClient) -> None:

@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -21,8 +20,7 @@ def test_the_site_is_up_before_any_table_exists() -> None:
     assert web.get("/readyz").status_code == 503
 
 
-def test_ready_once_the_tables_have_been_read(make_app: Callable[..., Flask]) -> None:
-    app = make_app(refresh=False)
+def test_ready_once_the_tables_have_been_read(app: Flask) -> None:
     assert app.test_client().get("/readyz").status_code == 503
     site_of(app).keeper.refresh()
     assert app.test_client().get("/readyz").status_code == 200
