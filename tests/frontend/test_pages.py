@@ -120,7 +120,7 @@ def test_metrics_are_clean_and_in_base_units(web: FlaskClient) -> None:
     text = web.get("/metrics").text
     pair = 'region_from="us-east-1",region_to="eu-west-1"'
     assert f"cloudping_last_run_round_trip_seconds{{{pair}}} 0.07" in text
-    p99 = re.search(rf'cloudping_day_round_trip_seconds{{{pair},percentile="99"}} (.+)', text)
+    p99 = re.search(rf'cloudping_day_round_trip_seconds{{percentile="99",{pair}}} (.+)', text)
     assert p99 is not None
     assert float(p99[1]) == pytest.approx(0.06899)
     assert (

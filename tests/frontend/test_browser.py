@@ -1,0 +1,251 @@
+"""Every page in headless Chromium, wide and narrow, light and dark."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from werkzeug.serving import make_server
+
+from cloudping.regions import CATALOGUE, RegionState
+from cloudping.runs import SamplePage, samples
+from cloudping.settings import load
+from cloudping.summaries import Day
+from frontend import create_app
+from frontend.store import Histogram
+from tests.frontend.conftest import figures, installation, run, site_of, this_minute
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome")
+     if (path := shutil.which(name))), None)  # fmt: skip
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome in PATH"
+)
+
+WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+PAGES = ("/", "/map", "/status", "/method", "/api", "/region/eu-west-1",
+         "/pair/us-east-1/eu-west-1", "/region/nowhere")  # fmt: skip
+
+
+class _Store:
+    """Answers of the store, made up: the queries themselves are tested on moto."""
+
+    def days(self, source: str, target: str, first: Any, last: Any) -> list[Day]:
+        today = this_minute()
+        return [
+            Day(source, target, today.date() - timedelta(days=k),
+                figures(68.0 + k % 7, 1400, today), "aws")
+            for k in range(60, -1, -1) if k not in (20, 21)
+        ]  # fmt: skip
+
+    def hours(self, source: str, target: str, start: Any, end: Any) -> list[Any]:
+        hour = this_minute().replace(minute=0)
+        return [
+            (hour - timedelta(hours=k), figures(68.0 + k % 5, 60, hour), "aws")
+            for k in range(48, -1, -1)
+        ]
+
+    def samples(self, source: str, target: str, *_: Any) -> SamplePage:
+        found = [
+            one for k in range(20, -1, -1)
+            for one in samples(run(source, this_minute() - timedelta(minutes=5 * k)), target)
+        ]  # fmt: skip
+        return SamplePage(found)
+
+    def histogram(self, *_: Any) -> Histogram:
+        return Histogram(tuple(range(6800, 6900)), tuple(range(100, 0, -1)), {"timeout": 2}, "aws")
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The site over the small installation on a free port of this machine."""
+    app = create_app(load({}), client=object(), background=False)
+    site = site_of(app)
+    site.keeper.snapshot = installation()
+    object.__setattr__(site, "store", _Store())
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--no-first-run",
+            ],
+        )
+        yield started
+        started.close()
+
+
+@pytest.fixture(params=[WIDE, NARROW], ids=["1440", "390"])
+def page(browser: Browser, address: str, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page that fails the test on any script error, refused load or request elsewhere."""
+    context = browser.new_context(viewport=request.param, base_url=address)
+    opened = context.new_page()
+    wrong: list[str] = []
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+    opened.on("request", lambda r: None if r.url.startswith(address) else wrong.append(r.url))
+    yield opened
+    context.close()
+    assert wrong == []
+
+
+def test_clicking_through_every_page(page: Page) -> None:
+    page.goto("/")
+    expect(page.locator(".matrix tbody tr")).to_have_count(3)
+    for name, title in (("Map", "Map from"), ("Status", "Status"), ("API", "API")):
+        page.get_by_role("navigation", name="Pages").get_by_role("link", name=name).click()
+        assert page.title().startswith(title)
+    page.goto("/")
+    page.get_by_role("link", name="Ireland").first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Europe (Ireland)")
+    page.locator("tbody a[href='/pair/eu-west-1/us-east-1']").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Ireland → N. Virginia")
+    page.get_by_role("link", name="The other way").click()
+    assert page.url.endswith("/pair/us-east-1/eu-west-1")
+
+
+def test_nothing_is_wider_than_the_window(page: Page) -> None:
+    for path in PAGES[:-1]:
+        page.goto(path)
+        wider = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wider <= 0, path
+
+
+def test_all_graphs_of_a_pair_are_drawn(page: Page) -> None:
+    page.goto("/pair/us-east-1/eu-west-1")
+    for section in page.locator(".graph").all():
+        section.scroll_into_view_if_needed()
+        expect(section.locator("canvas").first).to_be_visible()
+    assert page.locator("canvas").count() == 6  # year and weeks have loss beneath
+
+
+def test_figure_timeframe_and_filters_live_in_the_address(page: Page) -> None:
+    page.goto("/")
+    page.get_by_role("navigation", name="Figure").get_by_text("p99").click()
+    page.get_by_role("navigation", name="Timeframe").get_by_text("1 week").click()
+    page.get_by_label("From").fill("europe")
+    expect(page.locator(".matrix tbody tr")).to_have_count(1)
+    page.get_by_label("p99 ≤").fill("100")
+    expect(page.locator(".matrix td.ok")).to_have_count(2)
+    page.wait_for_url("**/grid/p_99/timeframe/1W?from=europe&within=100")
+    page.get_by_role("navigation", name="Timeframe").get_by_text("1 month").click()
+    expect(page.locator(".matrix td.ok")).to_have_count(2)
+    assert page.url.endswith("/grid/p_99/timeframe/1M?from=europe&within=100")
+    page.get_by_label("p99 ≤").fill("fast")
+    expect(page.locator("#view")).to_contain_text("is not usable")
+
+
+def test_a_cell_tells_what_stands_behind_it(browser: Browser, address: str) -> None:
+    page = browser.new_page(viewport=WIDE, base_url=address)
+    page.goto("/")
+    page.hover("a[href='/pair/us-east-1/eu-west-1']")
+    tip = page.locator(".tip")
+    for said in ("N. Virginia → Ireland", "68.50 ms", "n 1,438", "coverage", "loss 0.14 %", "last"):
+        expect(tip).to_contain_text(said)
+    expect(page.locator("thead th.x")).to_contain_text("Ireland")
+    expect(page.locator("tbody th.x")).to_contain_text("N. Virginia")
+    page.close()
+
+
+def test_the_matrix_is_one_tab_stop_with_arrow_keys(browser: Browser, address: str) -> None:
+    page = browser.new_page(viewport=WIDE, base_url=address)
+    page.goto("/grid/p_50/timeframe/1D?group=none&order=code")
+    page.focus(".matrix tbody td a >> nth=0")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    assert (
+        page.evaluate("document.activeElement.getAttribute('href')") == "/pair/eu-west-1/cn-north-1"
+    )
+    expect(page.locator(".tip")).to_contain_text("no answer: 1438 timeout")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/pair/eu-west-1/cn-north-1")
+    page.close()
+
+
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["1440", "390"])
+def test_matrix_pair_and_status_work_without_javascript(
+    browser: Browser, address: str, viewport: Any
+) -> None:
+    context = browser.new_context(java_script_enabled=False, viewport=viewport, base_url=address)
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_label("From").fill("europe")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator(".matrix tbody tr")).to_have_count(1)
+    page.goto("/pair/us-east-1/eu-west-1")
+    expect(page.locator("main")).to_contain_text("68.99")
+    page.goto("/status")
+    expect(page.locator("tbody tr")).to_have_count(3)
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["1440", "390"])
+def test_axe_finds_nothing_serious(
+    browser: Browser, address: str, scheme: Any, viewport: Any
+) -> None:
+    context = browser.new_context(color_scheme=scheme, viewport=viewport, base_url=address)
+    page = context.new_page()
+    for path in PAGES:
+        page.goto(path)
+        for section in page.locator(".graph").all():
+            section.scroll_into_view_if_needed()
+            expect(section.locator("canvas").first).to_be_visible()
+        found = Axe().run(page).response["violations"]
+        serious = [
+            (v["id"], v["nodes"][0]["html"][:200], v["nodes"][0]["failureSummary"])
+            for v in found
+            if v["impact"] in ("serious", "critical")
+        ]
+        assert serious == [], path
+    context.close()
+
+
+def test_the_first_load_is_small(browser: Browser) -> None:
+    """The matrix of 34 sources and 39 targets, with all that it loads: at most 150 KB."""
+    app = create_app(load({}), client=object(), background=False)
+    good = installation()
+    cell = good.cells["1D"]["us-east-1", "eu-west-1"]
+    now = this_minute()
+    sources = [code for code, region in CATALOGUE.items() if region.partition == "aws"]
+    cells = {
+        (a, b): type(cell)(cell.timeframe, a, b,
+                           figures(1.37 * (7 * i + 13 * k) % 290, 1000 + 31 * (i * k % 29), now),
+                           cell.window_start, cell.window_end, cell.updated_at, "aws")
+        for i, a in enumerate(sources) for k, b in enumerate(CATALOGUE)
+    }  # fmt: skip
+    states = tuple(RegionState(r, c in sources, True, 300) for c, r in CATALOGUE.items())
+    site_of(app).keeper.snapshot = type(good)(1, now, states, {"1D": cells}, {}, {})
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    page = browser.new_page(viewport=WIDE)
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    sizes: list[float] = []
+    session.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+    page.goto(f"http://127.0.0.1:{server.server_port}/", wait_until="networkidle")
+    expect(page.locator(".matrix tbody td")).to_have_count(34 * 39)
+    page.close()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    assert 10_000 < sum(sizes) <= 150_000
