@@ -16,7 +16,7 @@ import sys
 import tempfile
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,11 +24,12 @@ from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
 from time import perf_counter, sleep
+from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "probes"))
 from chalicelib.sweep import LAMBDA_MB_PER_CORE, pace_s
 
-from bench import cpu_quota
+from bench import cpu_quota, whole_machine
 from bench.cpu_quota import CpuQuota
 from infra import chalice_app
 from tests.testbed import bed
@@ -117,7 +118,11 @@ def client(run: Runner, way: str, hosts: Sequence[str], **job: object) -> Outcom
     cpu_stat = str(run.quota.cpu_stat) if run.quota else None
     work = {"way": way, "hosts": hosts, "attempts": ATTEMPTS, "cpu_stat": cpu_stat, **job}
     said, _ = run(sys.executable, "-m", "bench.measuring_client", given=json.dumps(work))
-    answer = json.loads(said)
+    return outcome_of(json.loads(said), way)
+
+
+def outcome_of(answer: Mapping[str, Any], way: str) -> Outcome:
+    """What `measuring_client` printed."""
     kinds: dict[str, Figures] = defaultdict(dict)
     for host, attempts in answer["figures"].items():
         for position in range(len(attempts[0])):
@@ -375,6 +380,33 @@ def memory(place: Network, sizes_mb: Sequence[int]) -> None:
     )
 
 
+def machine(place: Network, sizes_mb: Sequence[int]) -> None:
+    """The worst case: not the process but the machine around it runs out of CPU."""
+    if not shutil.which(whole_machine.PROGRAM):
+        print("user-mode-linux is not installed: no figures of a whole machine", file=sys.stderr)
+        return
+    whole_machine.prepare(place.net)
+    rows = []
+    for size_mb in sizes_mb:
+        work = {"way": "core", "hosts": place.some(1), "attempts": ATTEMPTS, "cpu_stat": None}
+
+        def boot(work: dict[str, Any] = work, size_mb: int = size_mb) -> Outcome:
+            with CpuQuota(size_mb) as quota:
+                job = {**work, "memory_mb": size_mb}
+                return outcome_of(whole_machine.run_client(place.net, job, quota), "core")
+
+        outcome, truth = with_truth(place, boot)
+        figures = outcome.figures["kernel"]
+        least = bias(
+            {host: [min(filter(None, found))] for host, found in figures.items()},
+            {host: [min(filter(None, seen))] for host, seen in truth.items() if host in figures},
+        )
+        size = f"{size_mb} MB" if size_mb < LAMBDA_MB_PER_CORE else "one core"
+        rows.append(cells(size, bias(figures, truth), outcome))
+        rows.append(cells(f"{size}, least of {ATTEMPTS}", least, outcome))
+    table("Kernel RTT where the whole machine is under the quota (User-Mode Linux)", HEADS, rows)
+
+
 def cold_start() -> None:
     """What a new Lambda does before its first run: the package as deployed, on its own."""
     with tempfile.TemporaryDirectory() as folder:
@@ -440,6 +472,7 @@ def main() -> int:
             with CpuQuota(THROTTLED_MB) as quota:
                 compare(Runner(place.net, quota), place, THROTTLED_MB, PEERS_EVERY)
             memory(place, SIZES_MB)
+            machine(place, SIZES_MB)
     in_flight((1, 8, 32, 128, 200))
     cold_start()
     return 0

@@ -69,7 +69,7 @@ def main() -> None:
         "held_back": stopped_after - stopped,
         "figures": figures,
     }
-    json.dump(answer, sys.stdout)
+    print(json.dumps(answer))
 
 
 if __name__ == "__main__":

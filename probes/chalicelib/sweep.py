@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from time import perf_counter_ns
+from time import perf_counter_ns, process_time
 from typing import Final
 
 from chalicelib.connect import Connects, ReadRtt, kernel_rtt, method
@@ -20,23 +20,23 @@ from cloudping.runs import Attempt, TargetResult
 from cloudping.times import utc_now
 
 MAX_IN_FLIGHT: Final = 32
-PACE_SPREAD: Final = 0.1  # each gap is up to this share shorter or longer, at random
+SPREAD: Final = 0.1  # each gap is up to this share shorter or longer, at random
 
 # Memory at which a Lambda has one full core (AWS Lambda documentation, "Memory and computing
 # power"); below, its share of a core is proportional.
 LAMBDA_MB_PER_CORE: Final = 1769
-# CPU that one connect costs in this loop (`python -m bench.measuring`), and how many times that
-# is left between starts.
+# CPU that one connect costs in this loop on a current core (`python -m bench.measuring`), the
+# starting value of what a sweep then sees; and how many times that is left between starts.
 CPU_PER_CONNECT_S: Final = 0.0004
 PACE_HEADROOM: Final = 2.5
 MIN_PACE_S, MAX_PACE_S = 0.005, 0.050
 
 
-def pace_s(memory_mb: int) -> float:
+def pace_s(memory_mb: int, cpu_per_connect_s: float = CPU_PER_CONNECT_S) -> float:
     """Seconds between starts that a Lambda of this size can keep up with; 0 MB: not in Lambda."""
     if not memory_mb:
         return MIN_PACE_S
-    wanted_s = PACE_HEADROOM * CPU_PER_CONNECT_S * LAMBDA_MB_PER_CORE / memory_mb
+    wanted_s = PACE_HEADROOM * cpu_per_connect_s * LAMBDA_MB_PER_CORE / memory_mb
     return min(MAX_PACE_S, max(MIN_PACE_S, wanted_s))
 
 
@@ -138,7 +138,7 @@ def sweep(
     queue = [name for _ in range(plan.attempts) for name in rng.sample(list(routes), len(routes))]
     done: dict[str, list[Attempt]] = {name: [] for name in routes}
     busy: set[str] = set()
-    pace_ns = pace_s(plan.memory_mb) * 1e9
+    cpu_began, started = process_time(), 0
     next_ns = perf_counter_ns()
     last_ns = began_ns + int((plan.deadline_s - plan.timeout_s) * 1e9)
     with Connects(plan.timeout_s, read_rtt) as connects:
@@ -154,8 +154,11 @@ def sweep(
                 addresses = routes[name].addresses
                 connects.start(name, addresses[len(done[name]) % len(addresses)], routes[name].port)
                 busy.add(name)
+                started += 1
+                cost_s = max(CPU_PER_CONNECT_S, (process_time() - cpu_began) / started)
+                gap_s = pace_s(plan.memory_mb, cost_s) * rng.uniform(1 - SPREAD, 1 + SPREAD)
                 # From now, not from when it was due: a late loop must not catch up in a burst.
-                next_ns = now_ns + int(pace_ns * rng.uniform(1 - PACE_SPREAD, 1 + PACE_SPREAD))
+                next_ns = now_ns + int(gap_s * 1e9)
                 continue
             until_ns = last_ns if queue else None
             if idle is not None:

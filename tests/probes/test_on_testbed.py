@@ -56,6 +56,22 @@ def test_forty_targets_five_times() -> None:
     assert cpu < 0.5
 
 
+def test_a_process_that_is_held_back_does_not_bias_the_kernels_figure() -> None:
+    (host,) = addresses(1)
+
+    def look_late() -> list[tuple[str, Attempt]]:
+        with Connects(2.5, read_tcp_info) as connects:
+            connects.start("target", host, 443)
+            sleep(0.5)
+            return connects.wait()
+
+    with Bed({host: Rule(rtt_ms=100)}) as net:
+        ((_, attempt),) = net.call(look_late)
+    assert attempt.latency_ms is not None and attempt.connect_ms is not None
+    assert 100 <= attempt.latency_ms < 110
+    assert attempt.connect_ms >= 500
+
+
 def test_user_space_time_where_the_kernel_cannot_be_asked() -> None:
     hosts = addresses(4)
     with Bed({host: Rule(rtt_ms=20) for host in hosts}) as net:
