@@ -1,0 +1,153 @@
+"""Writes what was observed to PingTest, a run a minute, so that a pair is on the matrix pages."""
+
+from collections import deque
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from threading import Event, Thread
+from typing import Any, Final
+
+from cloudping import dynamo, runs
+from cloudping.errors import StoreError
+from cloudping.regions import CATALOGUE, Region, RegionState, RegionTable
+from cloudping.runs import (
+    METHOD_CONNECT,
+    METHOD_KERNEL,
+    NETWORK_AWS,
+    Attempt,
+    Run,
+    RunTable,
+    TargetResult,
+)
+from cloudping.settings import Settings
+from cloudping.times import floor_minute, utc_now
+from monitor.logs import log, say
+from monitor.observations import History, Observation
+from monitor.settings import MonitorSettings
+
+MINUTE: Final = timedelta(minutes=1)
+KEPT_FOR_LATER: Final = 1440  # runs that could not be written yet: a day
+
+
+def run_of(
+    minute: datetime, observed: Mapping[str, list[Observation]], settings: MonitorSettings
+) -> Run:
+    """The run of a minute from each target's observations due within it.
+
+    A measurement that is missing is `not_tried`: it lowers coverage and is no loss.
+    """
+    if settings.near is None:
+        raise ValueError("no RECORD_SOURCE is set: nothing to record as")
+    expected = round(60 / settings.interval_s)
+    everything = [o for observations in observed.values() for o in observations]
+    return Run(
+        region=settings.source,
+        timestamp=minute,
+        partition=settings.near.partition,
+        interval_s=60,
+        attempts=expected,
+        method=METHOD_CONNECT
+        if any(o.method == METHOD_CONNECT for o in everything)
+        else METHOD_KERNEL,
+        network=NETWORK_AWS,
+        results={
+            target.code: _result(target.host, observed[target.key], expected)
+            for target in settings.targets
+        },
+        lateness_ms=max((o.late_s for o in everything), default=0.0) * 1000,
+        written_at=utc_now(),
+    )
+
+
+def _result(host: str, observations: list[Observation], expected: int) -> TargetResult:
+    missing = (Attempt(None, reason="not_tried"),) * (expected - len(observations))
+    found = dict.fromkeys(o.address for o in observations if o.address is not None)
+    addresses = tuple(found)
+    if len(found) > 1:  # the name's answer changed: one each, so that attempts keep theirs
+        addresses = tuple(o.address or addresses[0] for o in observations)
+    lookups_ms = [o.dns_ms for o in observations if o.dns_ms is not None]
+    return TargetResult(
+        host=host,
+        addresses=addresses,
+        dns_ms=max(lookups_ms, default=None),
+        attempts=(*(o.attempt for o in observations), *missing),
+    )
+
+
+def states(settings: MonitorSettings) -> list[RegionState]:
+    """What the pair puts into cloudping_regions: its source, and targets that are no AWS region.
+
+    No target is one for other probes: only this monitor knows how to reach it.
+    """
+    if settings.near is None:
+        raise ValueError("no RECORD_SOURCE is set: nothing to record as")
+    near = settings.near
+
+    def place(code: str, host: str) -> Region:
+        return Region(code, code, near.partition, host, "Pairs", near.place,
+                      near.latitude, near.longitude)  # fmt: skip
+
+    source = RegionState(place(settings.source, settings.source), True, False, interval_s=60)
+    return [
+        source,
+        *(
+            RegionState(place(target.code, target.host), False, False)
+            for target in settings.targets
+            if target.code not in CATALOGUE
+        ),
+    ]
+
+
+class Recorder(Thread):
+    """Writes each minute's run some seconds after it is over; what fails is tried again.
+
+    A run goes to the log before it is written, as a probe's does, so that `infra recover` can
+    read it back from there.
+    """
+
+    def __init__(self, settings: MonitorSettings, tables: Settings, history: History) -> None:
+        super().__init__(name="recorder", daemon=True)
+        self._settings, self._tables, self._history = settings, tables, history
+        self._grace = timedelta(seconds=settings.timeout_s + 1)
+        self._waiting: deque[Run] = deque(maxlen=KEPT_FOR_LATER)
+        self._registered = False
+        self._ending = Event()
+
+    def stop(self) -> None:
+        self._ending.set()
+
+    def run(self) -> None:
+        client = dynamo.client(self._tables.home_region, self._tables.endpoint_url or None)
+        minute = floor_minute(utc_now())
+        while True:
+            due = minute + MINUTE + self._grace
+            if self._ending.wait(max(0.0, (due - utc_now()).total_seconds())):
+                return
+            self.record(minute, client)
+            minute = max(minute + MINUTE, floor_minute(utc_now() - self._grace))
+
+    def record(self, minute: datetime, client: Any) -> None:
+        """Writes the run of a minute, and those that could not be written before."""
+        start, end = minute.timestamp(), (minute + MINUTE).timestamp()
+        observed = {
+            target.key: [o for o in self._history.of(target.key, start) if o.at < end]
+            for target in self._settings.targets
+        }
+        made = run_of(minute, observed, self._settings)
+        say(f'{{"event":"run","run":{runs.to_json(made)}}}')
+        self._waiting.append(made)
+        try:
+            if not self._registered:
+                self._register(RegionTable(client, self._tables.table_prefix))
+            table = RunTable(client, self._tables.table_prefix)
+            while self._waiting:
+                table.put_once(self._waiting[0])
+                self._waiting.popleft()
+        except StoreError as error:
+            log("not_written", error=str(error), waiting=len(self._waiting))
+
+    def _register(self, table: RegionTable) -> None:
+        known = {state.region.code for state in table.all()}
+        for state in states(self._settings):
+            if state.region.code not in known:  # the aggregator notes its data in it
+                table.put(state)
+        self._registered = True
