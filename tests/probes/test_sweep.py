@@ -86,6 +86,8 @@ def test_starts_are_paced(ports: list[int], starts: list[tuple[str, float]]) -> 
 def test_pace_follows_the_cpu_share_within_bounds() -> None:
     assert pace_s(0) == pace_s(3008) == MIN_PACE_S
     assert MIN_PACE_S < pace_s(256) < pace_s(128) < MAX_PACE_S
+    assert pace_s(256, cpu_per_connect_s=0.002) > pace_s(256)
+    assert pace_s(128, cpu_per_connect_s=1) == MAX_PACE_S
     assert lookups_at_once(128) == 1
     assert lookups_at_once(0) == lookups_at_once(1024) == 8
 
@@ -122,7 +124,7 @@ def test_never_two_in_flight_to_one_target_and_never_more_than_the_bound(
             return over
 
     monkeypatch.setattr(module, "Connects", Silent)
-    monkeypatch.setattr(module, "pace_s", lambda _: 0.0001)
+    monkeypatch.setattr(module, "MIN_PACE_S", 0.0001)
     routes = {f"t{n}": Route(("127.0.0.1",), 1) for n in range(50)}
     done = sweep(routes, Plan(2, 0.05, 10), perf_counter_ns(), None, seeded(2))
     assert most == MAX_IN_FLIGHT
