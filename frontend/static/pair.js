@@ -80,7 +80,9 @@ function history(into, rows, backRows, step, key) {
   const loss = pick("loss_pct");
   const most = Math.max(1, ...loss);
   plot(into, () => ({
-    height: 96, tzDate: UTC, cursor, axes: axes(" %"),
+    height: 100, tzDate: UTC, cursor,
+    axes: axes(" %").map((axis, i) => (i ? { ...axis, splits: () => [0, most / 2, most],
+      values: (_, ticks) => ticks.map((t) => `${+t.toFixed(1)} %`) } : axis)),
     scales: { y: { range: [0, most] } },
     series: [
       { label: "UTC", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" },

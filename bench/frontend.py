@@ -1,0 +1,319 @@
+"""The front end under load, beside the plain way: `python -m bench.frontend`.
+
+Both serve the matrix of 34 sources and 39 targets under gunicorn with the image's configuration,
+and both read through boto3 from a DynamoDB that answers from memory. The plain way reads and
+deserialises all items of the timeframe for each request and renders them with a template; ours
+serves its snapshot, which it renews every 10 s meanwhile. Needs Linux (memory is read from /proc).
+"""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, render_template_string
+
+from cloudping import dynamo
+from cloudping.regions import CATALOGUE, RegionState, RegionTable
+from cloudping.runs import METHOD_KERNEL, NETWORK_SIMULATED
+from cloudping.settings import load
+from cloudping.summaries import PERCENTILES, TIMEFRAMES, Figures, Summary, SummaryTable
+from frontend import create_app
+
+ROOT = Path(__file__).parent.parent
+SOURCES = [code for code, region in CATALOGUE.items() if region.partition == "aws"]
+CONNECTIONS = 16
+SECONDS = 8
+MEMORY_REQUESTS = 100_000
+REFRESH_S = 10
+
+PLAIN_PAGE = """<!doctype html><title>CloudPing</title><table>
+<tr><th></th>{% for to in targets %}<th>{{ to }}</th>{% endfor %}</tr>
+{% for source in sources %}<tr><th>{{ source }}</th>
+{% for to in targets %}{% set ms = cells.get((source, to)) %}
+<td class="{{ 'fast' if ms and ms < 100 else 'slow' }}">{{ '%.2f' % ms if ms else '-' }}</td>
+{% endfor %}</tr>{% endfor %}</table>"""
+
+
+def stored() -> dict[str, list[dict[str, Any]]]:
+    """The items of each table and timeframe, in DynamoDB's wire format."""
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    chance = random.Random(1)
+
+    def cell(timeframe: str, source: str, target: str) -> Summary:
+        base = chance.uniform(1, 300)
+        figures = Figures(
+            samples=1440,
+            mean=base + 0.4,
+            stddev=0.8,
+            min=base,
+            max=base + 40,
+            percentiles={p: base + p / 50 for p in PERCENTILES},
+            failures={"timeout": 1},
+            loss_pct=0.069,
+            coverage_pct=100.0,
+            first_sample=now - timedelta(days=1),
+            last_sample=now,
+            methods=(METHOD_KERNEL,),
+        )
+        return Summary(timeframe, source, target, figures, now - timedelta(days=1), now, now,
+                       NETWORK_SIMULATED)  # fmt: skip
+
+    written = _Recorder()
+    for code, region in CATALOGUE.items():
+        RegionTable(written).put(RegionState(region, code in SOURCES, True, 300))
+    for timeframe in TIMEFRAMES:
+        SummaryTable(written).write(cell(timeframe, a, b) for a in SOURCES for b in CATALOGUE)
+    return written.items
+
+
+class _Recorder:
+    """Takes what table code writes, by table and hash key."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, list[dict[str, Any]]] = {}
+
+    def put_item(self, TableName: str, Item: dict[str, Any]) -> None:
+        self.items.setdefault(TableName, []).append(Item)
+
+    def batch_write_item(self, RequestItems: dict[str, list[Any]]) -> dict[str, Any]:
+        for table, requests in RequestItems.items():
+            for request in requests:
+                item = request["PutRequest"]["Item"]
+                self.items.setdefault(f"{table}/{item['timeframe']['S']}", []).append(item)
+        return {}
+
+
+def answered_from_memory(client: Any) -> Any:
+    """boto3's client with every request answered at the wire: only the network is left out."""
+    from botocore.awsrequest import AWSResponse
+
+    pages: dict[str, list[bytes]] = {}
+    for name, items in stored().items():
+        for start in range(0, len(items), 1000):  # a page is at most 1 MB
+            last = start + 1000 >= len(items)
+            page: dict[str, Any] = {"Items": items[start : start + 1000]}
+            if not last:
+                page["LastEvaluatedKey"] = {"next": {"S": str(start // 1000 + 1)}}
+            pages.setdefault(name, []).append(json.dumps(page).encode())
+    empty = [b'{"Items": []}']
+
+    class Raw:
+        """The body of an answer, as urllib3 would give it."""
+
+        def __init__(self, body: bytes) -> None:
+            self.body = body
+
+        def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
+            yield self.body
+
+    def answer(request: Any, **_: Any) -> Any:
+        asked = json.loads(request.body)
+        name = asked["TableName"]
+        if name == SummaryTable.NAME:
+            (timeframe,) = asked["ExpressionAttributeValues"].values()
+            name += f"/{timeframe['S']}"
+        number = int(asked.get("ExclusiveStartKey", {}).get("next", {}).get("S", 0))
+        body = pages.get(name, empty)[number]
+        headers = {"content-type": "application/x-amz-json-1.0"}
+        return AWSResponse(request.url, 200, headers, Raw(body))
+
+    client.meta.events.register("before-send.dynamodb", answer)
+    return client
+
+
+def _client() -> Any:
+    return dynamo.client("us-east-2", aws_access_key_id="x", aws_secret_access_key="x")  # noqa: S106 - opens nothing
+
+
+def ours() -> Flask:
+    """The front end as it is."""
+    return create_app(load(os.environ), answered_from_memory(_client()))
+
+
+def plain() -> Flask:
+    """Every item read and deserialised by boto3 for each request, then a template."""
+    import boto3
+    from boto3.dynamodb.conditions import Key
+
+    app = Flask(__name__)
+    resource = boto3.resource(
+        "dynamodb",
+        region_name="us-east-2",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",  # noqa: S106 - opens nothing
+    )
+    answered_from_memory(resource.meta.client)
+    table = resource.Table(SummaryTable.NAME)
+
+    @app.get("/")
+    def matrix() -> str:
+        request: dict[str, Any] = {
+            "KeyConditionExpression": Key("timeframe").eq("1D"),
+        }
+        items: list[Any] = []
+        while True:
+            page = table.query(**request)
+            items += page["Items"]
+            if "LastEvaluatedKey" not in page:
+                break
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+        cells = {(item["region_from"], item["region_to"]): item["p_50"] for item in items}
+        return render_template_string(
+            PLAIN_PAGE, sources=SOURCES, targets=list(CATALOGUE), cells=cells
+        )
+
+    @app.get("/readyz")
+    def ready() -> str:
+        return "ready"
+
+    return app
+
+
+@contextmanager
+def serving(app: str) -> Iterator[tuple[int, int]]:
+    """gunicorn as in the image, on a free port of this machine: port and pid of the master."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environ = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port),
+               "FRONTEND_REFRESH_SECONDS": str(REFRESH_S)}  # fmt: skip
+    command = [sys.executable, "-m", "gunicorn", "-c", "frontend/gunicorn.conf.py",
+               "--log-level", "warning", f"bench.frontend:{app}()"]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, env=environ)
+    try:
+        for _ in range(300):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
+                    break
+            except OSError:
+                time.sleep(0.1)
+        else:
+            raise RuntimeError(f"{app} did not get ready within 30 s")
+        time.sleep(2)  # the other worker too
+        yield port, process.pid
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def _one(streams: Streams, request: bytes) -> None:
+    reader, writer = streams
+    writer.write(request)
+    head = await reader.readuntil(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(head.split(b"\r\n", 1)[0].decode())
+    at = head.lower().index(b"content-length: ") + 16
+    await reader.readexactly(int(head[at : head.index(b"\r\n", at)]))
+
+
+def _request(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: bench\r\nAccept-Encoding: gzip\r\n\r\n".encode()
+
+
+async def saturate(port: int, seconds: float, paths: Iterator[str] | None = None,
+                   most: int = 10**9) -> tuple[float, int]:  # fmt: skip
+    """Requests per second, and how many, when each connection asks again at once."""
+    done = 0
+    end = time.monotonic() + seconds
+    root = _request("/")
+
+    async def connection() -> None:
+        nonlocal done
+        streams = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+        while time.monotonic() < end and done < most:
+            await _one(streams, root if paths is None else _request(next(paths)))
+            done += 1
+        streams[1].close()
+
+    start = time.monotonic()
+    await asyncio.gather(*(connection() for _ in range(CONNECTIONS)))
+    return done / (time.monotonic() - start), done
+
+
+async def paced(port: int, rate: float, seconds: float) -> list[float]:
+    """Latencies in ms at a fixed rate, from when each request was due (no coordinated omission)."""
+    latencies: list[float] = []
+    pool: asyncio.Queue[Streams] = asyncio.Queue()
+    for _ in range(4 * CONNECTIONS):
+        pool.put_nowait(await asyncio.open_connection("127.0.0.1", port, limit=2**20))
+    root = _request("/")
+
+    async def one(due: float) -> None:
+        streams = await pool.get()
+        await _one(streams, root)
+        pool.put_nowait(streams)
+        latencies.append(1000 * (time.monotonic() - due))
+
+    start = time.monotonic()
+    tasks = []
+    for k in range(int(rate * seconds)):
+        due = start + k / rate
+        if (wait := due - time.monotonic()) > 0:
+            await asyncio.sleep(wait)
+        tasks.append(asyncio.create_task(one(due)))
+    await asyncio.gather(*tasks)
+    while not pool.empty():
+        pool.get_nowait()[1].close()
+    return latencies
+
+
+def memory_mb(master: int) -> float:
+    """Resident memory of the workers."""
+    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in children)
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def visits() -> Iterator[str]:
+    """What visitors ask for: mostly the matrix, and addresses that were never asked before."""
+    k = 0
+    while True:
+        k += 1
+        yield f"/?within={k}" if k % 50 == 0 else ("/", "/status", "/api/latencies")[k % 3]
+
+
+def main() -> None:
+    """Prints the table; the figures that issue 5 asks for stand beside what was measured."""
+    with serving("plain") as (port, _):
+        slow, _ = asyncio.run(saturate(port, SECONDS))
+    with serving("ours") as (port, master):
+        asyncio.run(saturate(port, 2))
+        fast, _ = asyncio.run(saturate(port, SECONDS))
+        latencies = sorted(asyncio.run(paced(port, fast / 2, 12)))
+        asyncio.run(saturate(port, 60, visits(), MEMORY_REQUESTS // 10))
+        before = memory_mb(master)
+        _, asked = asyncio.run(saturate(port, 180, visits(), MEMORY_REQUESTS))
+        after = memory_mb(master)
+    p99 = latencies[int(0.99 * len(latencies))]
+    rows = [
+        ("plain way, requests/s", f"{slow:,.1f}", ""),
+        ("ours, requests/s", f"{fast:,.0f}", ""),
+        ("ratio", f"{fast / slow:,.0f}", ">= 100"),
+        ("half load: p50, ms", f"{statistics.median(latencies):.2f}", ""),
+        ("half load: p99, ms", f"{p99:.2f}", "< 25"),
+        (f"memory before {asked:,} requests, MB", f"{before:.1f}", ""),
+        (f"memory after {asked:,} requests, MB", f"{after:.1f}", "flat"),
+    ]
+    print(f"{'front end, 34 x 39 cells':42} {'measured':>12}  must reach")
+    for name, value, must in rows:
+        print(f"{name:42} {value:>12}  {must}")
+
+
+if __name__ == "__main__":
+    main()
