@@ -4,6 +4,7 @@ Needs root and Linux with /dev/net/tun; `needs_root` marks and skips tests accor
 """
 
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -45,6 +46,8 @@ def why_not() -> str | None:
         return "the test bed needs root with CAP_SYS_ADMIN and CAP_NET_ADMIN, for its namespaces"
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         return "the test bed needs /dev/net/tun"
+    if missing := [tool for tool in ("ip", "ss", "nsenter") if shutil.which(tool) is None]:
+        return f"the test bed needs {', '.join(missing)} (iproute2, util-linux)"
     return None
 
 
