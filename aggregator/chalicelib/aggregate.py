@@ -23,7 +23,6 @@ from cloudping.summaries import TIMEFRAMES, Day, Summary
 from cloudping.times import to_iso, utc_now
 
 from . import windows
-from .hours import OVERDUE
 from .rollup import AHEAD, ConflictError, Counts, RunReader, Source, Tables, in_future
 
 # How long before the watermark a run may have been stamped and still not been seen: the index is
@@ -67,9 +66,10 @@ def run(
         state = tables.distributions.state(code)
         if state is None and not region.is_source:
             continue
-        source = Source(tables, reader, code, clock(), region.is_source)
+        moment = clock()
+        source = Source(tables, reader, code, moment, region.is_source)
         try:
-            _source(tables, reader, source, region, state, now or clock(), clock())
+            _source(tables, reader, source, region, state, now or moment, moment)
             done.append(code)
         except CloudPingError as error:
             failed[code] = str(error)
@@ -105,8 +105,8 @@ def _source(
     reader.begin(code, None if state is None else state.revision)
     since = EPOCH if state is None else state.watermark - OVERLAP
     keys = _usable(tables, source.counts, tables.runs.written_since(code, since), began)
-    elapsed = list(_hours_since(state, keys, began))
-    first, old_days = state, False
+    elapsed = _hours_since(state, keys, began, region.is_source)
+    first = state
     while len(keys) > CHUNK_RUNS:
         chunk, keys = keys[:CHUNK_RUNS], keys[CHUNK_RUNS:]
         roll_up(tables, source, code, _by_hour(chunk, []))
@@ -121,7 +121,7 @@ def _source(
     newest = max((key.timestamp for key in keys), default=None)
     if after.earliest is not None and newest is not None and newest != region.latest_data:
         tables.regions.note_data(code, after.earliest, newest)
-    after = replace(after, watermark=began, rolled_until=began, written=written)
+    after = replace(after, watermark=began, rolled_until=source.open_from, written=written)
     reader.end(code, _commit(tables, after, state, first).revision)
 
 
@@ -147,23 +147,35 @@ def _by_hour(
 
 
 def _hours_since(
-    state: State | None, keys: Sequence[RunKey], began: datetime
-) -> Iterator[datetime]:
-    """The hours that went by since the last run of the aggregator, the present one included."""
-    if state is not None:
-        hour = floor(HOUR, state.rolled_until - OVERDUE)
-    else:
-        hour = floor(HOUR, min((key.timestamp for key in keys), default=began))
-    while hour <= began:
-        yield hour
-        hour = following(HOUR, hour)
+    state: State | None, keys: Sequence[RunKey], began: datetime, is_active: bool
+) -> list[datetime]:
+    """The hours to look at besides those with new runs.
+
+    Those since the last run of the aggregator, the present one included, and those between a late
+    run and what was the earliest: in any of them, runs may be missing.
+    """
+    oldest = floor(HOUR, min((key.timestamp for key in keys), default=began))
+    if state is None:
+        return list(_range(oldest, began))
+    start = floor(HOUR, state.rolled_until)
+    if not is_active:
+        return [start]  # so that its day and month are closed
+    late = _range(oldest, state.earliest) if state.earliest is not None else []
+    return [*late, *_range(start, began)]
+
+
+def _range(start: datetime, end: datetime) -> Iterator[datetime]:
+    """The hours that begin from start to end."""
+    while start <= end:
+        yield start
+        start = following(HOUR, start)
 
 
 def _next(state: State | None, code: str, keys: Sequence[RunKey], first_hour: datetime) -> State:
     """The state with the source's earliest hour, these runs included."""
     moments = [floor(HOUR, key.timestamp) for key in keys]
     if state is None:
-        return State(code, EPOCH, first_hour + OVERDUE, min(moments, default=None))
+        return State(code, EPOCH, first_hour, min(moments, default=None))
     moments += [] if state.earliest is None else [state.earliest]
     return replace(state, earliest=min(moments, default=None))
 

@@ -95,8 +95,20 @@ def _missing(
 
 def _ticks_after(run: Measured, hour: datetime, now: datetime) -> int:
     """How many runs were due after this one, to the end of its hour or until just now."""
-    end_s = min(following(HOUR, hour).timestamp() - 1, (now - OVERDUE).timestamp())
-    return max(0, int(end_s - run.time_s) // run.interval_s)
+    return max(0, int(_due_until(hour, now) - run.time_s) // run.interval_s)
+
+
+def _due_until(hour: datetime, now: datetime) -> float:
+    return min(following(HOUR, hour).timestamp() - 1, (now - OVERDUE).timestamp())
+
+
+def is_open(last: Measured, hour: datetime, now: datetime) -> bool:
+    """Whether runs after the `last` one before or in the hour may yet come, and may yet be late."""
+    end_s = following(HOUR, hour).timestamp() - 1
+    ticks, overdue = (
+        int(until - last.time_s) // last.interval_s for until in (end_s, _due_until(hour, now))
+    )
+    return not last.is_imported and ticks > max(overdue, 0)
 
 
 def _distribution(
@@ -131,9 +143,8 @@ def silent(before: Measured, hour: datetime, now: datetime) -> Distribution | No
     None where nothing was due.
     """
     start_s = int(hour.timestamp())
-    end_s = min(following(HOUR, hour).timestamp() - 1, (now - OVERDUE).timestamp())
     first = -(-(start_s - before.time_s) // before.interval_s)
-    last = int(end_s - before.time_s) // before.interval_s
+    last = int(_due_until(hour, now) - before.time_s) // before.interval_s
     if before.is_imported or last < first:
         return None
     codes = tuple(sorted(set(before.attempts["target"])))

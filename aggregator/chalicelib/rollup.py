@@ -136,6 +136,8 @@ class Source:
     """The roll-up of one source at one moment (by the clock).
 
     `is_active`: its probe should be running, so that an hour without a run is one that is missing.
+    `open_from` is where the next roll-up has to begin: the first hour in which runs may yet come,
+    or turn out to be missing.
     """
 
     def __init__(
@@ -145,6 +147,7 @@ class Source:
         self._now, self._is_active = now, is_active
         self._last: tuple[datetime, Measured | None] | None = None
         self.counts = Counts()
+        self.open_from = now
 
     def roll_up(self, changed: Mapping[datetime, Collection[datetime] | None]) -> list[datetime]:
         """Recomputes hours, and the days and months above them that are over.
@@ -152,11 +155,19 @@ class Source:
         `changed` maps an hour to its runs that may be new, or to None for any. Returns the days
         that were recomputed.
         """
-        for hour, moments in sorted(changed.items()):
-            self._hour(hour, moments)
+        done = set()
+        for first, moments in sorted(changed.items()):
+            self._hour(first, moments)
+            done.add(first)
+            # What silent hours after it lacked was reckoned from the run before them.
+            hour = following(HOUR, first)
+            while hour not in changed and hour not in done and self._is_silent(hour):
+                self._hour(hour, None)
+                done.add(hour)
+                hour = following(HOUR, hour)
         over = []
         for level, below in ((DAY, HOUR), (MONTH, DAY)):
-            starts = sorted({floor(level, hour) for hour in changed})
+            starts = sorted({floor(level, hour) for hour in done})
             for start in starts:
                 if following(level, start) <= self._now:
                     self._merge(level, start, below)
@@ -166,19 +177,24 @@ class Source:
     def _hour(self, hour: datetime, changed: Collection[datetime] | None) -> None:
         runs = self._reader.read(self._region, hour, changed, self._now, self.counts)
         own = sorted((run for run in runs if not run.is_imported), key=lambda run: run.time_s)
-        began_before = False
+        last, began_before = own[-1] if own else None, False
         if own and own[0].time_s - hour.timestamp() >= own[0].interval_s:
             began_before = self._before(hour) is not None
         found = hours.distributions(runs, hour, self._now, began_before)
-        if not own and self._is_active and (before := self._before(hour)) is not None:
-            gap = hours.silent(before, hour, self._now)
+        if not own and self._is_active and (last := self._before(hour)) is not None:
+            gap = hours.silent(last, hour, self._now)
             if gap is not None:
-                found[before.kind] = gap
-        if own:
-            self._last = (hour, own[-1])
-        elif self._last is not None and self._last[0] == hour - timedelta(hours=1):
-            self._last = (hour, self._last[1])
+                found[last.kind] = gap
+        if last is not None:
+            self._last = (hour, last)
+            if hours.is_open(last, hour, self._now):
+                self.open_from = min(self.open_from, hour)
         self._write(HOUR, hour, found)
+
+    def _is_silent(self, hour: datetime) -> bool:
+        table = self._tables.distributions
+        stored = table.between(self._region, HOUR, hour, hour, consistent=True)
+        return bool(stored) and not any(bucket.distribution.runs for bucket in stored)
 
     def _before(self, hour: datetime) -> Measured | None:
         """The source's last run before the hour."""
