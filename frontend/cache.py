@@ -20,7 +20,7 @@ StartResponse = Callable[..., Any]
 Wsgi = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 KEEP: Final = "cloudping.keep"
-MAX_BYTES: Final = 64 * 2**20
+MAX_BYTES: Final = 16 * 2**20
 # An address longer than this is not worth a place in memory.
 MAX_KEY_LENGTH: Final = 512
 COMPRESSIBLE: Final = ("text/", "application/json", "application/x-ndjson", "image/svg+xml")
@@ -33,18 +33,17 @@ def keep() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One answer as it goes over the wire, plain and compressed."""
+    """One answer, compressed; a client that cannot take it so is rare enough to unpack for."""
 
     number: int
     etag: str
     status: str
-    plain: tuple[list[tuple[str, str]], bytes]
-    gzipped: tuple[list[tuple[str, str]], bytes]
-    not_modified: list[tuple[str, str]]
+    headers: list[tuple[str, str]]
+    gzipped: bytes
 
     @property
     def size(self) -> int:
-        return len(self.plain[1]) + len(self.gzipped[1]) + 4096
+        return len(self.gzipped) + 4096
 
 
 class PageCache:
@@ -115,26 +114,19 @@ def _entry(number: int, status: str, headers: list[tuple[str, str]], body: bytes
     replaced = {"content-length", "etag", "vary"}
     common = [(name, value) for name, value in headers if name.lower() not in replaced]
     common += [("ETag", etag), ("Vary", "Accept-Encoding")]
-    small = gzip.compress(body, 6, mtime=0)
-    return Entry(
-        number,
-        etag,
-        status,
-        plain=([*common, ("Content-Length", str(len(body)))], body),
-        gzipped=(
-            [*common, ("Content-Encoding", "gzip"), ("Content-Length", str(len(small)))],
-            small,
-        ),
-        not_modified=[(name, value) for name, value in common if name != "Content-Type"],
-    )
+    return Entry(number, etag, status, common, gzip.compress(body, 6, mtime=0))
 
 
 def _send(entry: Entry, environ: Environ, start_response: StartResponse) -> list[bytes]:
     known = environ.get("HTTP_IF_NONE_MATCH", "")
     if known and entry.etag.removeprefix("W/") in known:
-        start_response("304 NOT MODIFIED", entry.not_modified)
+        start_response("304 NOT MODIFIED", [h for h in entry.headers if h[0] != "Content-Type"])
         return []
-    gzipped = "gzip" in environ.get("HTTP_ACCEPT_ENCODING", "")
-    headers, body = entry.gzipped if gzipped else entry.plain
-    start_response(entry.status, list(headers))
+    headers, body = list(entry.headers), entry.gzipped
+    if "gzip" in environ.get("HTTP_ACCEPT_ENCODING", ""):
+        headers.append(("Content-Encoding", "gzip"))
+    else:
+        body = gzip.decompress(body)
+    headers.append(("Content-Length", str(len(body))))
+    start_response(entry.status, headers)
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]

@@ -6,9 +6,11 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
-from cloudping.errors import CloudPingError
+from cloudping.distributions import DistributionTable
+from cloudping.errors import CloudPingError, ItemError
 from cloudping.regions import CATALOGUE, Region, RegionState, RegionTable
 from cloudping.runs import NETWORK_SIMULATED, Run, RunTable
 from cloudping.summaries import TIMEFRAMES, Summary, SummaryTable
@@ -19,12 +21,13 @@ log = logging.getLogger(__name__)
 
 Pair = tuple[str, str]
 
-# 1M and 1Y are renewed once a day: reading them at each refresh would be most of the bill.
-SLOW_TIMEFRAMES: Final = ("1M", "1Y")
-SLOW_EVERY: Final = timedelta(minutes=10)
+# All figures are read anew this often, whatever the aggregator's marks say.
+FULL_EVERY: Final = timedelta(minutes=10)
 # The keys of a day's runs are read anew this often, to find those that came late.
 KEYS_EVERY: Final = timedelta(minutes=15)
 DAY: Final = timedelta(days=1)
+# Between two queries of a refresh, so that parsing their answers does not hold up requests.
+PAUSE_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +129,17 @@ class Keeper:
         """`client` gives the DynamoDB client; it is not called before the first refresh."""
         self._client, self._prefix = client, prefix
         self._refresh_s, self._clock = refresh_s, clock
-        self._slow_read_at: datetime | None = None
+        self._full_read_at: datetime | None = None
+        self._marks: dict[str, Mapping[str, str]] = {}
+        self._pause_s = 0.0
         self._keys_read_at: datetime | None = None
         self._stop = threading.Event()
         self.snapshot = Snapshot()
 
     def start(self) -> None:
         """Refreshes from now on in a daemon thread, at once for the first time."""
-        # A refresh parses some 5,000 items. A short switch interval keeps requests that are
-        # answered meanwhile from waiting 5 ms each time that they want the interpreter back.
+        # While a refresh parses items, a short switch interval keeps requests from waiting 5 ms
+        # each time that they want the interpreter back.
         sys.setswitchinterval(0.0005)
         threading.Thread(target=self._run, name="snapshot", daemon=True).start()
 
@@ -168,19 +173,57 @@ class Keeper:
         states = tuple(RegionTable(client, self._prefix).all())
         codes = [state.region.code for state in states if state.is_source]
         runs, seen = self._runs(client, old, codes, now)
-        cells = {NOW: {(s.region_from, s.region_to): s
+        cells: dict[str, Mapping[Pair, Summary]] = {NOW: {(s.region_from, s.region_to): s
                        for run in runs.values() for s in summaries_of_run(run)}}  # fmt: skip
-        table = SummaryTable(client, self._prefix)
-        slow = self._slow_read_at is None or now - self._slow_read_at >= SLOW_EVERY
-        for timeframe in TIMEFRAMES:
-            kept = old.cells.get(timeframe)
-            if kept and timeframe in SLOW_TIMEFRAMES and not slow:
-                cells[timeframe] = dict(kept)
-            else:
-                cells[timeframe] = {(s.region_from, s.region_to): s for s in table.all(timeframe)}
-        if slow:
-            self._slow_read_at = now
+        cells |= self._figures(client, old, codes, now)
+        # The first read is wanted soon; the later ones must not be felt.
+        self._pause_s = PAUSE_S
         return Snapshot(old.number + 1, now, states, cells, runs, seen)
+
+    def _figures(
+        self, client: Any, old: Snapshot, codes: list[str], now: datetime
+    ) -> dict[str, dict[Pair, Summary]]:
+        """The matrix of each timeframe; only rows that the aggregator marks as changed are read.
+
+        It fingerprints what it wrote of a source and timeframe, after writing it. The marks are
+        read first, so that a change in between is seen the next time.
+        """
+        table = SummaryTable(client, self._prefix)
+        buckets = DistributionTable(client, self._prefix)
+        marks = {}
+        for code in codes:
+            state = buckets.state(code)
+            marks[code] = state.written if state else {}
+            self._stop.wait(self._pause_s)
+        full = self._full_read_at is None or now - self._full_read_at >= FULL_EVERY
+        cells = {name: dict(old.cells.get(name, {})) for name in TIMEFRAMES}
+        for timeframe, matrix in cells.items():
+            if full and (whole := self._readable(partial(table.all, timeframe))) is not None:
+                matrix.clear()
+                matrix.update(((s.region_from, s.region_to), s) for s in whole)
+                continue
+            for code in codes:
+                mark = marks[code].get(timeframe)
+                if full or mark is None or mark != self._marks.get(code, {}).get(timeframe):
+                    row = self._readable(partial(table.of_source, timeframe, code))
+                    if row is not None:
+                        for pair in [pair for pair in matrix if pair[0] == code]:
+                            del matrix[pair]
+                        matrix.update(((s.region_from, s.region_to), s) for s in row)
+                    self._stop.wait(self._pause_s)
+        self._marks = marks
+        if full:
+            self._full_read_at = now
+        return cells
+
+    @staticmethod
+    def _readable(read: Callable[[], list[Summary]]) -> list[Summary] | None:
+        """What was read; None when an item of it makes no sense, which must not stop the rest."""
+        try:
+            return read()
+        except ItemError as error:
+            log.error("%s", error)
+            return None
 
     def _runs(
         self, client: Any, old: Snapshot, codes: list[str], now: datetime
@@ -195,11 +238,13 @@ class Keeper:
         runs, seen = {}, {}
         for code in codes:
             last = old.runs.get(code)
+            fresh: list[Run] = []
             if last is None:
                 newest = table.latest(code, now)
                 fresh = [newest] if newest else []
-            else:
+            elif now >= last.timestamp + timedelta(seconds=last.interval_s):
                 fresh = table.between(code, last.timestamp + timedelta(milliseconds=1), now).runs
+                self._stop.wait(self._pause_s)
             if newest_run := (fresh[-1] if fresh else last):
                 runs[code] = newest_run
             times = {run.timestamp for run in fresh} | set(old.seen.get(code, ()))

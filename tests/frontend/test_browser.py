@@ -3,12 +3,13 @@
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 from werkzeug.serving import make_server
 
 from cloudping.regions import CATALOGUE, RegionState
@@ -16,6 +17,7 @@ from cloudping.runs import SamplePage, samples
 from cloudping.settings import load
 from cloudping.summaries import Day
 from frontend import create_app
+from frontend.site import EXTENSION
 from frontend.store import Histogram
 from tests.frontend.conftest import figures, installation, run, site_of, this_minute
 
@@ -26,7 +28,8 @@ pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome in PATH"
 )
 
-WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+WIDE: ViewportSize = {"width": 1440, "height": 900}
+NARROW: ViewportSize = {"width": 390, "height": 844}
 PAGES = ("/", "/map", "/status", "/method", "/api", "/region/eu-west-1",
          "/pair/us-east-1/eu-west-1", "/region/nowhere")  # fmt: skip
 
@@ -66,7 +69,7 @@ def address() -> Iterator[str]:
     app = create_app(load({}), client=object(), background=False)
     site = site_of(app)
     site.keeper.snapshot = installation()
-    object.__setattr__(site, "store", _Store())
+    app.extensions[EXTENSION] = replace(site, store=_Store())  # type: ignore[arg-type]  # a stand-in
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -149,8 +152,14 @@ def test_figure_timeframe_and_filters_live_in_the_address(page: Page) -> None:
     page.get_by_role("navigation", name="Timeframe").get_by_text("1 month").click()
     expect(page.locator(".matrix td.ok")).to_have_count(2)
     assert page.url.endswith("/grid/p_99/timeframe/1M?from=europe&within=100")
-    page.get_by_label("p99 ≤").fill("fast")
+
+
+def test_a_choice_that_is_refused_says_why(browser: Browser, address: str) -> None:
+    page = browser.new_page(viewport=WIDE, base_url=address)
+    page.goto("/")
+    page.get_by_label("p50 ≤").fill("fast")
     expect(page.locator("#view")).to_contain_text("is not usable")
+    page.close()
 
 
 def test_a_cell_tells_what_stands_behind_it(browser: Browser, address: str) -> None:

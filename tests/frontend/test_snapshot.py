@@ -1,14 +1,17 @@
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from flask import Flask
 
 from cloudping import dynamo
+from cloudping.distributions import DistributionTable, State
 from cloudping.runs import RunTable
 from cloudping.settings import load
+from cloudping.summaries import TIMEFRAMES, SummaryTable
 from frontend import create_app
 from frontend.snapshot import Keeper
-from tests.frontend.conftest import fill, run, site_of, this_minute
+from tests.frontend.conftest import fill, run, site_of, summaries, this_minute
 
 
 def test_the_site_is_up_before_any_table_exists() -> None:
@@ -69,7 +72,7 @@ def test_a_refresh_reads_only_newer_runs(dynamodb: Any) -> None:
     keeper = Keeper(lambda: dynamodb, "", 60)
     keeper.refresh()
     first = keeper.snapshot
-    newest = this_minute() + timedelta(minutes=1)
+    newest = this_minute() + timedelta(minutes=5)
     RunTable(dynamodb).put_once(run("us-east-1", newest))
     keeper._clock = lambda: newest + timedelta(seconds=5)
     keeper.refresh()
@@ -77,6 +80,44 @@ def test_a_refresh_reads_only_newer_runs(dynamodb: Any) -> None:
     assert keeper.snapshot.runs["eu-west-1"] is first.runs["eu-west-1"]
     assert len(keeper.snapshot.seen["us-east-1"]) == 4
     assert len(keeper.snapshot.seen["eu-west-1"]) == 3
+
+
+def test_figures_are_read_anew_where_the_aggregator_marks_a_change(dynamodb: Any) -> None:
+    fill(dynamodb)
+    now = this_minute()
+    buckets = DistributionTable(dynamodb)
+    first = State("us-east-1", now, now, written=dict.fromkeys(TIMEFRAMES, "a"))
+    assert buckets.put_state(first, None)
+    keeper = Keeper(lambda: dynamodb, "", 60)
+    keeper.refresh()
+    pair = ("us-east-1", "eu-west-1")
+    changed = [
+        replace(cell, figures=replace(cell.figures, samples=7))
+        for cell in summaries()
+        if (cell.region_from, cell.region_to) == pair
+    ]
+    SummaryTable(dynamodb).write(changed)
+    keeper.refresh()
+    assert keeper.snapshot.cells["1D"][pair].figures.samples == 1438
+    stored = buckets.state("us-east-1")
+    assert stored is not None
+    assert buckets.put_state(replace(stored, written={**stored.written, "1D": "b"}), stored)
+    keeper.refresh()
+    assert keeper.snapshot.cells["1D"][pair].figures.samples == 7
+    assert keeper.snapshot.cells["1W"][pair].figures.samples == 1438
+
+
+def test_an_item_that_makes_no_sense_costs_its_row_and_no_more(dynamodb: Any) -> None:
+    fill(dynamodb)
+    dynamodb.put_item(
+        TableName="cloudping_stored_avgs",
+        Item={"timeframe": {"S": "1D"}, "index": {"S": "us-east-1_eu-west-1_1D"}},
+    )
+    keeper = Keeper(lambda: dynamodb, "", 60)
+    keeper.refresh()
+    assert keeper.snapshot.failure is None
+    assert {pair[0] for pair in keeper.snapshot.cells["1D"]} == {"eu-west-1", "ap-northeast-1"}
+    assert len(keeper.snapshot.cells["1W"]) == 12
 
 
 def test_what_is_missing_is_said_source_by_source(dynamodb: Any) -> None:
