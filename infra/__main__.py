@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 
 from cloudping.errors import CloudPingError
@@ -10,8 +11,13 @@ COMMANDS = {
     "ping": "infra.ping",
     "local": "infra.local.command",
     "package": "infra.package",
+    "deploy": "infra.deploy",
+    "status": "infra.status",
+    "destroy": "infra.destroy",
+    "cost": "infra.cost",
     "backfill": "infra.backfill",
     "import": "infra.import_",
+    "recover": "infra.recover",
 }
 
 
@@ -31,9 +37,14 @@ def main(arguments: list[str] | None = None) -> int:
             command.set_defaults(run=module.run)
     args = parser.parse_args(words)
     try:
-        return int(args.run(args))
+        code = int(args.run(args))
+        sys.stdout.flush()
+        return code
     except CloudPingError as error:
         print(f"infra {args.command}: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever reads, e.g. head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         print(f"\ninfra {args.command}: interrupted", file=sys.stderr)
