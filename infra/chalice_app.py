@@ -24,7 +24,7 @@ from uuid import uuid4
 
 from cloudping.errors import CloudPingError, SettingError
 from cloudping.regions import CATALOGUE
-from cloudping.settings import WATCH_SCHEDULE, load, minute_offset, schedule
+from cloudping.settings import WATCH_SCHEDULE, Settings, load, minute_offset, schedule
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -94,13 +94,18 @@ class Installation:
         return f"{self.function_name(app, stage)}-event"
 
     def role_name(self, app: App, stage: str) -> str:
-        return f"{self.app_name(app)}-{stage}"
+        return self.function_name(app, stage)  # one a function, since the policy is a file
 
     def log_group(self, app: App, stage: str) -> str:
         return f"/aws/lambda/{self.function_name(app, stage)}"
 
     def stack_name(self, template: str) -> str:
         return f"{self.prefix}cloudping-{template}"
+
+    @property
+    def settings(self) -> Settings:
+        """What its functions will read."""
+        return load({**os.environ, **self.environment})
 
     def stages(self, app: App) -> list[str]:
         """A probe in every region known; the other apps at home."""
@@ -355,7 +360,7 @@ def is_current(
 
 def schedule_expression(app: App, installation: Installation, stage: str) -> str:
     """The EventBridge schedule that the app's handler declares for a stage."""
-    settings = load({**os.environ, **installation.environment})
+    settings = installation.settings
     if app is PROBES:
         fields_ = schedule(settings.probe_interval_minutes, minute_offset(stage))
     elif app is AGGREGATOR:

@@ -1,5 +1,6 @@
-"""CloudFormation stacks: create or update one from a template, and say which it was."""
+"""CloudFormation stacks: create, update or delete one, say which it was, read its outputs."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,8 @@ class StackError(CloudPingError):
     """A stack could not be brought to its template; says which resource failed and why."""
 
 
-def apply(client: Any, name: str, template: Path, parameters: dict[str, str]) -> str:
-    """Brings the stack to its template; returns `created`, `updated` or `unchanged`."""
-    from botocore.exceptions import ClientError, WaiterError
-
-    request = {
+def _request(name: str, template: Path, parameters: dict[str, str]) -> dict[str, Any]:
+    return {
         "StackName": name,
         "TemplateBody": template.read_text(),
         "Parameters": [
@@ -23,7 +21,29 @@ def apply(client: Any, name: str, template: Path, parameters: dict[str, str]) ->
         "Capabilities": ["CAPABILITY_NAMED_IAM"],
         "Tags": [{"Key": "Project", "Value": "cloudping"}],
     }
-    exists = _exists(client, name)
+
+
+def plan(client: Any, name: str, template: Path, parameters: dict[str, str]) -> str:
+    """What `apply` would do: `create`, `update` or `nothing`."""
+    if describe(client, name) is None:
+        return "create"
+    is_current = _is_current(client, name, _request(name, template, parameters))
+    return "nothing" if is_current else "update"
+
+
+def apply(client: Any, name: str, template: Path, parameters: dict[str, str]) -> str:
+    """Brings the stack to its template; returns `created`, `updated` or `unchanged`.
+
+    A stack whose creation failed is deleted first: CloudFormation does nothing else with it.
+    """
+    from botocore.exceptions import ClientError, WaiterError
+
+    request = _request(name, template, parameters)
+    stack = _settled(client, name)
+    if stack is not None and stack["StackStatus"] in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED"):
+        delete(client, name)
+        stack = None
+    exists = stack is not None
     try:
         if exists:
             if _is_current(client, name, request):
@@ -44,15 +64,45 @@ def apply(client: Any, name: str, template: Path, parameters: dict[str, str]) ->
     return f"{outcome}d"
 
 
-def _exists(client: Any, name: str) -> bool:
+def _settled(client: Any, name: str) -> dict[str, Any] | None:
+    """The stack once nothing is in progress: a deployment that was killed leaves it running."""
+    while (stack := describe(client, name)) and stack["StackStatus"].endswith("IN_PROGRESS"):
+        time.sleep(2)
+    return stack
+
+
+def describe(client: Any, name: str) -> dict[str, Any] | None:
+    """The stack as CloudFormation describes it; None when there is none."""
     from botocore.exceptions import ClientError
 
     try:
-        client.describe_stacks(StackName=name)
+        stack: dict[str, Any] = client.describe_stacks(StackName=name)["Stacks"][0]
     except ClientError as error:
         if "does not exist" in str(error):
-            return False
+            return None
         raise StackError(f"stack {name}: {error}") from error
+    return None if stack["StackStatus"] == "DELETE_COMPLETE" else stack
+
+
+def outputs(stack: dict[str, Any]) -> dict[str, str]:
+    return {found["OutputKey"]: found["OutputValue"] for found in stack.get("Outputs", ())}
+
+
+def delete(client: Any, name: str) -> bool:
+    """Deletes the stack; False when there was none."""
+    from botocore.exceptions import ClientError, WaiterError
+
+    if describe(client, name) is None:
+        return False
+    try:
+        client.delete_stack(StackName=name)
+        client.get_waiter("stack_delete_complete").wait(
+            StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 1800}
+        )
+    except ClientError as error:
+        raise StackError(f"stack {name}: {error}") from error
+    except WaiterError as error:
+        raise StackError(f"stack {name}: {_first_failure(client, name)}") from error
     return True
 
 

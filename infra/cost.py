@@ -1,0 +1,248 @@
+"""Compute what an installation costs a month, by service, and show what each line is made of.
+
+The size of a run is that of one made by the project's own code; what the aggregator reads and
+writes was counted (see the constants). Every price is the list price of us-east-2, or of a dearer
+region where a probe may run in one; free requests and gigabytes are not taken off.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from cloudping import planet, runs
+from cloudping.regions import CATALOGUE
+from cloudping.runs import METHOD_KERNEL, NETWORK_SIMULATED, Run, TargetResult
+from infra import target
+from infra.chalice_app import AGGREGATOR, LOG_RETENTION_DAYS, PROBES
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "probes"))  # as Lambda has it
+from chalicelib.sweep import pace_s
+
+HOURS_A_MONTH = 730
+KB, GB = 1024, 1024**3
+
+# Prices in USD: AWS's public price pages as known in November 2026, not fetched by this program;
+# check them against https://aws.amazon.com/pricing/ before you rely on a cent.
+# aws.amazon.com/dynamodb/pricing/on-demand, us-east-2, standard table class
+WRITE = 0.625 / 1e6  # a write request unit: 1 KB
+READ = 0.125 / 1e6  # a read request unit: 4 KB, strongly consistent
+STORAGE_GB = 0.25
+BACKUP_GB = 0.20  # continuous backup for point-in-time recovery
+# aws.amazon.com/lambda/pricing, x86: the regions that are enabled by default, and ap-east-1, the
+# dearest of those to opt in to
+LAMBDA_GB_S = 0.0000166667
+LAMBDA_GB_S_OPT_IN = 0.0000229167
+LAMBDA_REQUEST = 0.20 / 1e6
+# aws.amazon.com/cloudwatch/pricing: logs in sa-east-1, the dearest; the rest in us-east-2
+LOG_GB = 0.90
+LOG_STORED_GB = 0.0408
+METRIC = 0.30
+ALARM = 0.10
+# aws.amazon.com/ec2/pricing/on-demand: data transfer from af-south-1 to other regions, the dearest
+TRANSFER_GB = 0.147
+# aws.amazon.com/fargate/pricing, /elasticloadbalancing/pricing, /vpc/pricing, us-east-2, Linux x86
+FARGATE_VCPU_H, FARGATE_GB_H = 0.04048, 0.004445
+BALANCER_H, BALANCER_UNIT_H = 0.0225, 0.008
+ADDRESS_H = 0.005
+
+# One run of the aggregator and one source at hourly cadence, counted on moto with 39 targets and
+# 12 runs an hour (November 2026): buckets and state 4 write units, the row of two timeframes one
+# unit a cell, the region's item and its two indexes 3; reads without those of the raw runs.
+AGGREGATOR_WRITES, AGGREGATOR_READS = 7, 24
+ROWS_EACH_RUN = 2
+# Once a day and source: its day and month bucket, the row of 1M and 1Y, and the history of each
+# pair, whose item of a month grows to 11 KB; reads of the buckets of a year.
+DAILY_WRITES, DAILY_ROWS, DAILY_HISTORY, DAILY_READS = 44, 2, 6, 163
+HOUR_BUCKET, DAY_BUCKET, MONTH_BUCKET = 2122, 6947, 37_000  # bytes, 39 targets
+HISTORY_DAY, SUMMARY = 360, 440  # bytes of a pair and day; of a pair and timeframe
+ITEM_OVERHEAD = 100  # bytes that DynamoDB adds to each item, and to each entry of an index
+AGGREGATOR_S = 60  # a run of all sources, twice what it took on a busy machine
+# A probe's run beside its paced connects: lookups, the last answers, the write.
+PROBE_OVERHEAD_S = 1.5
+CONNECT_BYTES = 240  # sent for a connect: SYN, ACK, FIN, ACK with their headers
+WRITE_OVERHEAD = 3 * KB  # TLS and HTTP around a write
+LAMBDA_LOG = 500  # bytes of START, END and REPORT, and what CloudWatch adds to a line
+ALARMS, METRICS = 10, 4
+SITE_REFRESHES = HOURS_A_MONTH * 60  # of each of two workers: 1D and 1W, and the newest runs
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the bill: USD a month, and what it is made of."""
+
+    service: str
+    usd: float
+    of: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be paid for: sources, targets, and a run every so many minutes."""
+
+    regions: int
+    minutes: int
+    targets: int = len(CATALOGUE)
+    attempts: int = 5
+    months: int = 12
+
+    @property
+    def runs(self) -> float:
+        """Runs a month, of all sources."""
+        return self.regions * HOURS_A_MONTH * 60 / self.minutes
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cadence", type=_minutes, default=5, help="e.g. 5m or 6h (default 5m)")
+    parser.add_argument("--regions", type=int, default=34, help="sources (default 34)")
+    parser.add_argument(
+        "--months", type=int, default=12, help="months of history that are stored (default 12)"
+    )
+
+
+def _minutes(text: str) -> int:
+    found = re.fullmatch(r"(\d+)([mh])", text)
+    if found is None or int(found[1]) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not e.g. 5m or 6h")
+    return int(found[1]) * (60 if found[2] == "h" else 1)
+
+
+def run(args: argparse.Namespace) -> int:
+    plan = Plan(args.regions, args.cadence, months=args.months)
+    pipeline, site = list(pipeline_lines(plan)), list(site_lines(plan))
+    print(f"{plan.regions} sources, {plan.targets} targets, a run every {plan.minutes} min\n")
+    print(as_table(pipeline, "measuring and figures"))
+    print()
+    print(as_table(site, "front end"))
+    return 0
+
+
+def as_table(lines: Sequence[Line], total: str) -> str:
+    rows = [(line.service, f"{line.usd:8.2f}", line.of) for line in lines]
+    rows.append((f"sum of {total}", f"{sum(line.usd for line in lines):8.2f}", ""))
+    return target.table(("service", "USD/month", ""), rows)
+
+
+def pipeline_lines(plan: Plan) -> Iterator[Line]:
+    """Everything but the site."""
+    size, logged = run_bytes(plan)
+    hours, days, sources = HOURS_A_MONTH, HOURS_A_MONTH / 24, plan.regions
+    rolls = hours * sources
+    units = ceil(size / KB) + 1  # and one for the index
+    raw = plan.runs * units
+    figures = rolls * (AGGREGATOR_WRITES + ROWS_EACH_RUN * plan.targets)
+    figures += days * sources * (DAILY_WRITES + (DAILY_ROWS + DAILY_HISTORY) * plan.targets)
+    yield Line("DynamoDB writes, runs", raw * WRITE, f"{plan.runs:,.0f} x {units} units")
+    yield Line("DynamoDB writes, figures", figures * WRITE, f"{figures:,.0f} units")
+    of_an_hour = max(1, ceil(plan.runs / sources / hours * size / (4 * KB)))
+    reads = rolls * (AGGREGATOR_READS + of_an_hour) + days * sources * DAILY_READS
+    reads += hours * len(CATALOGUE) + plan.runs  # states; a probe's look at its targets
+    yield Line("DynamoDB reads", reads * READ, f"{reads:,.0f} units")
+    stored = stored_gb(plan)
+    of = f"{stored:.1f} GB after {plan.months} months"
+    yield Line("DynamoDB storage", stored * STORAGE_GB, of)
+    yield Line("DynamoDB point-in-time recovery", stored * BACKUP_GB, of)
+    seconds = probe_s(plan)
+    gb_s = plan.runs * seconds * PROBES.memory_mb / 1024
+    price = (LAMBDA_GB_S + LAMBDA_GB_S_OPT_IN) / 2  # half of the 34 regions are to opt in to
+    of = f"{plan.runs:,.0f} x {seconds:.1f} s x {PROBES.memory_mb} MB"
+    yield Line("Lambda, probes", gb_s * price + plan.runs * LAMBDA_REQUEST, of)
+    gb_s = hours * AGGREGATOR_S * AGGREGATOR.memory_mb / 1024
+    of = f"{hours} x {AGGREGATOR_S} s x {AGGREGATOR.memory_mb} MB"
+    yield Line("Lambda, aggregator and watch", gb_s * LAMBDA_GB_S, of)
+    logs = plan.runs * (logged + LAMBDA_LOG) / GB
+    kept = logs * LOG_RETENTION_DAYS / days * LOG_STORED_GB
+    yield Line("CloudWatch logs", logs * LOG_GB + kept, f"{logs:.2f} GB")
+    of = f"{METRICS} metrics, {ALARMS} alarms; the first three dashboards are free"
+    yield Line("CloudWatch metrics and alarms", METRICS * METRIC + ALARMS * ALARM, of)
+    connects = plan.runs * plan.targets * plan.attempts
+    moved = (connects * CONNECT_BYTES + plan.runs * (logged + WRITE_OVERHEAD)) / GB
+    yield Line("Data transfer between regions", moved * TRANSFER_GB, f"{moved:.1f} GB")
+
+
+def site_lines(plan: Plan) -> Iterator[Line]:
+    """The site of infra/frontend.yaml with one task and few visitors."""
+    hours = HOURS_A_MONTH
+    task = 0.5 * FARGATE_VCPU_H + 1 * FARGATE_GB_H
+    yield Line("Fargate", hours * task, "one task of 0.5 vCPU and 1 GB")
+    yield Line("Load balancer", hours * (BALANCER_H + 0.1 * BALANCER_UNIT_H), "0.1 LCU")
+    yield Line(
+        "Public IPv4 addresses", 3 * hours * ADDRESS_H, "two of the balancer, one of the task"
+    )
+    size, _ = run_bytes(plan)
+    cells = 2 * plan.regions * plan.targets * SUMMARY
+    snapshot = ceil(cells / (4 * KB)) / 2 + plan.regions * ceil(size / (4 * KB))
+    reads = 2 * SITE_REFRESHES * snapshot
+    yield Line("DynamoDB reads", reads * READ, f"{reads:,.0f} units, two workers each minute")
+
+
+def probe_s(plan: Plan) -> float:
+    """How long a probe's run is billed for: its connects, a pace apart, and the rest."""
+    return plan.targets * plan.attempts * pace_s(PROBES.memory_mb) + PROBE_OVERHEAD_S
+
+
+def stored_gb(plan: Plan) -> float:
+    """What is in the tables after so many months, indexes and overhead included."""
+    size, _ = run_bytes(plan)
+    share = plan.targets / len(CATALOGUE)
+    raw = plan.runs * (size + 2 * ITEM_OVERHEAD + 60)  # 60: the keys again, in the index
+    buckets = HOURS_A_MONTH * HOUR_BUCKET + HOURS_A_MONTH / 24 * DAY_BUCKET + MONTH_BUCKET
+    history = plan.targets * HOURS_A_MONTH / 24 * HISTORY_DAY
+    a_month = raw + plan.regions * (buckets * share + history)
+    return (plan.months * a_month + 4 * plan.regions * plan.targets * SUMMARY) / GB
+
+
+def run_bytes(plan: Plan) -> tuple[int, int]:
+    """(bytes of a run's item by DynamoDB's rules, bytes of its line in the log)."""
+    moment = datetime(2026, 11, 20, tzinfo=UTC)
+    made = Run(
+        region="ap-southeast-2",
+        timestamp=moment,
+        partition="aws",
+        interval_s=plan.minutes * 60,
+        attempts=plan.attempts,
+        method=METHOD_KERNEL,
+        network=NETWORK_SIMULATED,
+        results={
+            code: TargetResult(
+                host=CATALOGUE[code].endpoint,
+                addresses=(planet.address(code),),
+                dns_ms=12.34,
+                attempts=planet.connects("ap-southeast-2", code, moment, plan.attempts),
+            )
+            for code in list(CATALOGUE)[: plan.targets]
+        },
+        memory_mb=PROBES.memory_mb,
+        wall_ms=1234.5,
+        cpu_ms=234.5,
+        lateness_ms=12345.6,
+        written_at=moment,
+    )
+    return item_bytes(runs.to_item(made)), len(runs.to_json(made))
+
+
+def item_bytes(item: dict[str, Any]) -> int:
+    """Size by the rules of DynamoDB's documentation, "Item sizes and formats"."""
+    return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
+
+
+def _value_bytes(value: Any) -> int:
+    match value:
+        case None | bool():
+            return 1
+        case str():
+            return len(value.encode())
+        case bytes():
+            return len(value)
+        case int() | Decimal():
+            return ceil(len(Decimal(value).as_tuple().digits) / 2) + 1 + (value < 0)
+        case dict():
+            return 3 + sum(1 + len(k.encode()) + _value_bytes(v) for k, v in value.items())
+        case _:
+            return 3 + sum(1 + _value_bytes(entry) for entry in value)

@@ -1,0 +1,160 @@
+"""What deploy, status and destroy share: which installation is meant, in which account."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from threading import local
+from typing import Any, TypeVar
+
+from cloudping.errors import CloudPingError
+from cloudping.regions import partition_of, region
+from cloudping.settings import TABLE, load
+from infra.chalice_app import Installation
+
+# What of the environment belongs to the functions; the rest is the operator's own.
+_PER_STAGE = ("PROBE_REGION",)
+_FORWARDED = ("PROBE_", "AGGREGATOR_")
+
+T = TypeVar("T")
+
+
+class AccountError(CloudPingError):
+    """AWS refused what is needed; says what, where and why."""
+
+
+class NotConfirmedError(CloudPingError):
+    """The operator did not say yes."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """An installation in an account, and the way to reach both."""
+
+    installation: Installation
+    account: str
+    partition: str
+    asked: str  # a region that answers these credentials
+
+    def client(self, service: str, code: str | None = None) -> Any:
+        """A client for the home region or another one; safe to call from any thread."""
+        return session().client(service, region_name=code or self.installation.home_region)
+
+    @property
+    def is_home(self) -> bool:
+        """True in the partition that has the tables; elsewhere there are probes only."""
+        return self.partition == partition_of(self.installation.home_region)
+
+
+_threads = local()
+
+
+def session() -> Any:
+    """This thread's boto3 session: sessions are not to be shared between threads."""
+    import boto3
+
+    if not hasattr(_threads, "session"):
+        _threads.session = boto3.Session()
+    return _threads.session
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--prefix",
+        default=os.environ.get("CLOUDPING_PREFIX", ""),
+        help="before every name, so that two installations can share an account "
+        "(default: CLOUDPING_PREFIX, else none)",
+    )
+    parser.add_argument(
+        "--regions",
+        metavar="CODE,CODE",
+        help="only the probes of these regions (default: all that the account has enabled)",
+    )
+
+
+def find(args: argparse.Namespace, home_credentials: str = "") -> Target:
+    """The installation of the arguments and the environment, in the account of the credentials.
+
+    Raises SettingError for a bad setting, AccountError where AWS knows no such caller.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    settings = load({**os.environ, "CLOUDPING_PREFIX": args.prefix, "PROBE_REGION": ""})
+    environment = {
+        setting.env: os.environ[setting.env]
+        for setting in TABLE
+        if setting.env.startswith(_FORWARDED)
+        and setting.env not in _PER_STAGE
+        and os.environ.get(setting.env)
+    }
+    installation = Installation(
+        prefix=settings.table_prefix,
+        home_region=settings.home_region,
+        environment=environment,
+        home_credentials=home_credentials,
+    )
+    installation.check_names()
+    codes = chosen(args.regions)
+    # Nothing of another partition knows these credentials: ask where the work is to be done.
+    asked = codes[0] if codes else session().region_name or settings.home_region
+    try:
+        identity = session().client("sts", region_name=asked).get_caller_identity()
+    except (BotoCoreError, ClientError) as error:
+        raise AccountError(
+            f"no AWS account to work in ({error}); set AWS_PROFILE or credentials for {asked}"
+        ) from error
+    partitions = {partition_of(code) for code in codes} or {partition_of(asked)}
+    if len(partitions) > 1:
+        raise AccountError(
+            f"{args.regions}: {', '.join(sorted(partitions))} have accounts of their own; "
+            "one command for each"
+        )
+    return Target(installation, identity["Account"], partitions.pop(), asked)
+
+
+def chosen(text: str | None) -> list[str]:
+    """Region codes of --regions; raises UnknownRegionError for one that cannot be a region's."""
+    codes = [code.strip() for code in (text or "").split(",") if code.strip()]
+    for code in codes:
+        region(code)
+    return codes
+
+
+def confirm(question: str, yes: bool, word: str = "yes") -> None:
+    """Returns when the operator agrees; raises NotConfirmedError otherwise."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise NotConfirmedError("nobody is here to ask; say --yes to go on without a question")
+    if input(f"{question} Type {word} to go on: ").strip() != word:
+        raise NotConfirmedError("nothing was changed")
+
+
+def in_parallel(
+    work: Callable[[T], Any], items: Sequence[T], workers: int = 10
+) -> Iterator[tuple[T, Any]]:
+    """Yields (item, result or the exception that AWS raised) as they end."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        try:
+            futures = {pool.submit(work, item): item for item in items}
+            for future in as_completed(futures):
+                try:
+                    yield futures[future], future.result()
+                except (BotoCoreError, ClientError, CloudPingError) as error:
+                    yield futures[future], error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Text columns, as wide as they need to be."""
+    lines = [[str(cell) for cell in row] for row in [heads, *rows]]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
