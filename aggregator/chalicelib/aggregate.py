@@ -73,7 +73,7 @@ def run(
             done.append(code)
         except CloudPingError as error:
             failed[code] = str(error)
-        _add(total, source.counts)
+        total.add(source.counts)
     return {
         "sources": len(done),
         **{name: getattr(total, name) for name in Counts.__slots__ if name != "bad"},
@@ -83,12 +83,6 @@ def run(
         "wall_s": round(perf_counter() - began, 3),
         "cpu_s": round(process_time() - began_cpu, 3),
     }
-
-
-def _add(total: Counts, part: Counts) -> None:
-    for name in Counts.__slots__:
-        value = getattr(total, name)
-        setattr(total, name, value | part.bad if name == "bad" else value + getattr(part, name))
 
 
 def _source(

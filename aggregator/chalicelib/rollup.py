@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from cloudping.distributions import (
@@ -61,6 +61,11 @@ class Counts:
     def report(self, errors: Iterable[ItemError]) -> None:
         """Counts each bad item once, however often it is met."""
         self.bad |= {f"{error.table}/{error.key}": error for error in errors}
+
+    def add(self, part: "Counts") -> None:
+        for name in self.__slots__:
+            value, more = getattr(self, name), getattr(part, name)
+            setattr(self, name, value | more if name == "bad" else value + more)
 
 
 class RunReader:
@@ -137,7 +142,7 @@ class Source:
 
     `is_active`: its probe should be running, so that an hour without a run is one that is missing.
     `open_from` is where the next roll-up has to begin: the first hour in which runs may yet come,
-    or turn out to be missing.
+    or turn out to be missing. `first_run` and `last_run` are the oldest and newest run seen.
     """
 
     def __init__(
@@ -148,6 +153,8 @@ class Source:
         self._last: tuple[datetime, Measured | None] | None = None
         self.counts = Counts()
         self.open_from = now
+        self.first_run: datetime | None = None
+        self.last_run: datetime | None = None
 
     def roll_up(self, changed: Mapping[datetime, Collection[datetime] | None]) -> list[datetime]:
         """Recomputes hours, and the days and months above them that are over.
@@ -176,6 +183,9 @@ class Source:
 
     def _hour(self, hour: datetime, changed: Collection[datetime] | None) -> None:
         runs = self._reader.read(self._region, hour, changed, self._now, self.counts)
+        for moment in (datetime.fromtimestamp(run.time_s, UTC) for run in runs):
+            self.first_run = min(self.first_run or moment, moment)
+            self.last_run = max(self.last_run or moment, moment)
         own = sorted((run for run in runs if not run.is_imported), key=lambda run: run.time_s)
         last, began_before = own[-1] if own else None, False
         if own and own[0].time_s - hour.timestamp() >= own[0].interval_s:

@@ -4,18 +4,17 @@ Written as the probes and the aggregator would have, at an hourly cadence.
 """
 
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aggregator.chalicelib import aggregate
-from aggregator.chalicelib.rollup import RunReader
-from aggregator.chalicelib.trigger import tables
 from cloudping import dynamo, planet, runs
 from cloudping.distributions import (
     DAY,
@@ -35,6 +34,11 @@ from cloudping.runs import METHOD_KERNEL, NETWORK_SIMULATED, Run, RunTable, Targ
 from cloudping.summaries import Day, HistoryTable
 from cloudping.times import utc_now
 from infra.local.server import LocalError
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "aggregator"))  # as Lambda has it
+from chalicelib import aggregate
+from chalicelib.rollup import RunReader
+from chalicelib.trigger import tables
 
 ATTEMPTS = 5
 PAST_INTERVAL = timedelta(hours=1)  # the cadence of the year: 120 samples a day allow a P99

@@ -1,0 +1,135 @@
+"""Recompute buckets, daily figures and the matrix of any range from the raw runs.
+
+Safe to repeat and to interrupt. A bucket whose raw runs have expired, in whole or in part, stays as
+it is. The aggregator may go on running meanwhile.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cloudping import dynamo
+from cloudping.distributions import DAY, HOUR, floor, following
+from cloudping.errors import CloudPingError, UnknownRegionError
+from cloudping.regions import RegionState, suggest
+from cloudping.settings import load
+from cloudping.summaries import TIMEFRAMES
+from cloudping.times import utc_now
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "aggregator"))  # as Lambda has it
+from chalicelib import aggregate
+from chalicelib.rollup import Counts, RunReader, Source, Tables
+from chalicelib.trigger import tables
+
+Say = Callable[[str], None]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--from", dest="first", required=True, type=_moment, metavar="DAY",
+        help="2026-11-01, or an hour: 2026-11-01T06; UTC",
+    )  # fmt: skip
+    parser.add_argument(
+        "--to", dest="last", type=_moment, metavar="DAY", default=None,
+        help="the last day or hour, itself included; default: now",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sources", metavar="CODE,CODE", help="only these sources; default: all that have data"
+    )
+
+
+def _moment(text: str) -> tuple[datetime, bool]:
+    """(start, whether it is an hour) of a day or an hour."""
+    for form, is_hour in (("%Y-%m-%d", False), ("%Y-%m-%dT%H", True)):
+        try:
+            return datetime.strptime(text, form).replace(tzinfo=UTC), is_hour
+        except ValueError:
+            continue
+    raise argparse.ArgumentTypeError(f"{text} is neither a day (2026-11-01) nor an hour (…T06)")
+
+
+def run(args: argparse.Namespace) -> int:
+    now = utc_now()
+    first, _ = args.first
+    last, is_hour = args.last or (floor(HOUR, now), True)
+    last = min(last if is_hour else last + timedelta(hours=23), floor(HOUR, now))
+    if last < first:
+        raise CloudPingError(f"--from {first} is after --to {last}, or both are in the future")
+    settings = load(os.environ)
+    client = dynamo.client(settings.home_region, settings.endpoint_url or None)
+    installed = tables(client, settings.table_prefix)
+    wanted = [code.strip() for code in (args.sources or "").split(",") if code.strip()]
+    hours: list[datetime] = []
+    while first <= last:
+        hours.append(first)
+        first = following(HOUR, first)
+    work = {state.region.code: hours for state in chosen(installed, wanted)}
+    recompute(installed, work, now, print)
+    return 0
+
+
+def chosen(installed: Tables, wanted: Sequence[str]) -> list[RegionState]:
+    """The sources named, or all that are or were one; raises UnknownRegionError."""
+    known = {state.region.code: state for state in installed.regions.all()}
+    for code in wanted:
+        if code not in known:
+            raise UnknownRegionError(code, suggest(code))
+    return [
+        state
+        for code, state in known.items()
+        if code in wanted or (not wanted and (state.is_source or state.latest_data is not None))
+    ]
+
+
+def recompute(
+    installed: Tables, work: Mapping[str, Sequence[datetime]], now: datetime, say: Say
+) -> Counts:
+    """Recomputes the hours of each source, a day at a time, and all that rests on them."""
+    known = {state.region.code: state for state in installed.regions.all()}
+    total = Counts()
+    for number, (code, hours) in enumerate(work.items(), 1):
+        # A new reader: what is recomputed is read.
+        reader = RunReader(installed.runs)
+        reader.begin(code, None)
+        is_active = code in known and known[code].is_source
+        source = Source(installed, reader, code, now, is_active)
+        days: dict[datetime, dict[datetime, Collection[datetime] | None]] = {}
+        for hour in sorted(hours):
+            days.setdefault(floor(DAY, hour), {})[hour] = None
+        for done, (day, of_day) in enumerate(days.items(), 1):
+            aggregate.roll_up(installed, source, code, of_day)
+            say(
+                f"{number}/{len(work)} {code} {day:%Y-%m-%d} ({done}/{len(days)} days): "
+                f"{source.counts.runs_read} runs read, "
+                f"{source.counts.buckets_written} buckets written"
+            )
+        aggregate.renew(installed, source.counts, code, now, TIMEFRAMES, {})
+        _note_data(installed, known.get(code), source)
+        total.add(source.counts)
+    say(
+        f"done: {total.runs_read} runs read, {total.buckets_written} buckets written, "
+        f"{total.buckets_unchanged} unchanged, {total.buckets_kept} kept (fewer raw runs than "
+        f"they hold), {total.days_written} daily figures written, {len(total.bad)} bad items"
+    )
+    for error in list(total.bad.values())[:20]:
+        say(f"bad item, left as it is: {error}")
+    return total
+
+
+def _note_data(installed: Tables, region: RegionState | None, source: Source) -> None:
+    """Makes known that a source has older or newer data than was thought."""
+    if region is None or source.first_run is None or source.last_run is None:
+        return
+    code = region.region.code
+    earliest = min(source.first_run, region.earliest_data or source.first_run)
+    latest = max(source.last_run, region.latest_data or source.last_run)
+    if (earliest, latest) != (region.earliest_data, region.latest_data):
+        installed.regions.note_data(code, earliest, latest)
+    state = installed.distributions.state(code)
+    if state is not None and (state.earliest is None or state.earliest > earliest):
+        # If the aggregator moves it at this very moment, only this is lost.
+        installed.distributions.put_state(replace(state, earliest=floor(HOUR, earliest)), state)

@@ -1,0 +1,183 @@
+import argparse
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloudping import dynamo, runs
+from cloudping.distributions import DistributionTable, floor
+from cloudping.errors import CloudPingError
+from cloudping.regions import CATALOGUE, RegionState, RegionTable
+from cloudping.runs import RunTable
+from cloudping.summaries import HistoryTable, SummaryTable
+from cloudping.times import from_iso
+from infra import import_
+
+
+def wire(target: str = "us-east-1", at: str = "2024-03-01T06:00:04.512Z", **changes: Any) -> Any:
+    """An item as the original's ping_from_region writes it."""
+    item: dict[str, Any] = {
+        "avg": {"N": "76.5"},
+        "min": {"N": "75.1"},
+        "max": {"N": "77.9"},
+        "port": {"N": "443"},
+        "address": {"S": f"dynamodb.{target}.amazonaws.com"},
+        "region": {"S": "eu-west-1"},
+        "regionTo": {"S": target},
+        "attempts": {"N": "5"},
+        "attemptsSuccess": {"N": "2"},
+        "results": {
+            "L": [
+                {"M": {"seq": {"N": "0"}, "time": {"N": "75.1"}}},
+                {"M": {"seq": {"N": "3"}, "time": {"N": "77.9"}}},
+            ]
+        },
+        "timestamp": {"S": at},
+    }
+    item |= changes
+    return {name: value for name, value in item.items() if value is not None}
+
+
+def options(what: object) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    import_.add_arguments(parser)
+    return parser.parse_args([str(what)])
+
+
+def lines(path: Path, *items: Any) -> Path:
+    opened: Any = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "wt") as file:
+        file.writelines(
+            (entry if isinstance(entry, str) else json.dumps(entry)) + "\n" for entry in items
+        )
+    return path
+
+
+PLAIN = {
+    "region": "eu-west-1", "regionTo": "us-west-2", "timestamp": "2024-03-01T06:01:30.000Z",
+    "avg": 140.25,
+}  # fmt: skip
+
+
+def test_a_file_becomes_runs_buckets_and_figures(
+    dynamodb: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    RegionTable(dynamodb).put(RegionState(CATALOGUE["eu-west-1"], True, True, 300))
+    path = lines(
+        tmp_path / "export.json.gz",
+        wire("eu-west-2", "2024-03-01T06:02:45.000Z"),
+        {"Item": wire()},
+        {"Item": wire()},  # an item twice
+        wire(at="2024-03-01T12:00:04.512Z"),
+        PLAIN,
+    )
+    assert import_.run(options(path)) == 0
+    said = capsys.readouterr().out
+    assert "5 items read: 2 runs written, 0 were there; 1 items had only an average; 0 bad" in said
+
+    run, _ = (
+        RunTable(dynamodb)
+        .between("eu-west-1", from_iso("2024-03-01T00:00:00Z"), from_iso("2024-03-02T00:00:00Z"))
+        .runs
+    )
+    assert run.timestamp == from_iso("2024-03-01T06:00:00Z")
+    assert (run.method, run.interval_s, run.attempts, run.written_at) == (
+        "original-1",
+        21600,
+        5,
+        None,
+    )
+    found = {code: list(runs.samples(run, code)) for code in run.results}
+    assert [s.latency_ms for s in found["us-east-1"]] == [75.1, 77.9, None, None, None]
+    assert {s.reason for s in found["us-east-1"][2:]} == {"timeout"}
+    assert [s.latency_ms for s in found["us-west-2"]] == [140.25]
+
+    (hour,) = DistributionTable(dynamodb).between("eu-west-1", "H", run.timestamp, run.timestamp)
+    assert (hour.method, hour.distribution.runs) == ("original-1", 1)
+    day = floor("D", run.timestamp).date()
+    (of_day,) = HistoryTable(dynamodb).between("eu-west-1", "us-east-1", day, day)
+    assert of_day.figures.methods == ("original-1",)
+    assert (of_day.figures.samples, of_day.figures.loss_pct) == (4, 60)
+    assert SummaryTable(dynamodb).all("1Y") == []  # too long ago
+    (source,) = RegionTable(dynamodb).sources()
+    assert source.earliest_data == run.timestamp
+
+    assert import_.run(options(path)) == 0
+    said = capsys.readouterr().out
+    assert "0 runs written, 2 were there" in said
+    assert " 0 buckets written, " in said.splitlines()[-1]
+
+
+def test_the_originals_table_is_read(dynamodb: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    dynamodb.create_table(
+        TableName="Original",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[
+            {"AttributeName": name, "AttributeType": "S"} for name in ("regionTo", "timestamp")
+        ],
+        KeySchema=[
+            {"AttributeName": "regionTo", "KeyType": "HASH"},
+            {"AttributeName": "timestamp", "KeyType": "RANGE"},
+        ],
+    )
+    for item in (wire(), wire("eu-west-2")):
+        dynamodb.put_item(TableName="Original", Item=item)
+    assert import_.run(options("Original")) == 0
+    assert "2 items read: 1 runs written" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("item", "attribute"),
+    [
+        (wire(region=None), "region"),
+        (wire(regionTo={"N": "7"}), "regionTo"),
+        (wire(at="6 o'clock"), "timestamp"),
+        (wire(at="2999-01-01T00:00:00.000Z"), "timestamp"),
+        (wire(results={"S": "none"}), "results"),
+        (wire(results={"L": [{"M": {"time": {"N": "-5"}}}]}), "results"),
+        (wire(attempts={"N": "1"}), "attempts"),
+        (wire(results=None, avg={"S": "NaN"}), "avg"),
+        (wire(results=None, avg=None), "avg"),
+    ],
+)
+def test_a_bad_item_is_counted_and_left_out(item: Any, attribute: str) -> None:
+    report = import_.Report()
+    plain = dynamo.from_wire(item)
+    assert list(import_.originals([plain, dynamo.from_wire(wire())], report, "export")) != []
+    assert report.items == 2
+    assert report.bad == {f"{attribute} is not as expected": 1}
+    assert attribute in report.examples[0]
+
+
+def test_a_line_that_is_no_object_is_counted(tmp_path: Path) -> None:
+    report = import_.Report()
+    path = lines(tmp_path / "export.json", "not json", "[1]", "", PLAIN)
+    assert list(import_.from_lines(path, report)) == [PLAIN]
+    assert report.bad == {"not a JSON object": 2}
+
+
+def test_a_failed_connect_of_the_javascript_version_has_no_time() -> None:
+    failed = {"M": {"seq": {"N": "1"}, "err": {"M": {}}}}
+    good = {"M": {"seq": {"N": "0"}, "time": {"N": "75.1"}}}
+    one = import_.parse(dynamo.from_wire(wire(results={"L": [good, failed]})), "export")
+    assert (one.latencies_ms, one.failed, one.is_average) == ((75.1,), 4, False)
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("PingTest", "own table"),
+        ("missing.json", "no file missing.json"),
+        ("Nowhere", "scan on table"),
+    ],
+)
+def test_a_wrong_name_says_what_is_wrong(dynamodb: Any, what: str, message: str) -> None:
+    with pytest.raises(CloudPingError, match=message):
+        import_.run(options(what))
+
+
+def test_nothing_to_import_is_an_error(dynamodb: Any, tmp_path: Path) -> None:
+    with pytest.raises(CloudPingError, match="holds no item"):
+        import_.run(options(lines(tmp_path / "empty.json")))
