@@ -3,7 +3,8 @@
 Both serve the matrix of 34 sources and 39 targets under gunicorn with the image's configuration,
 and both read through boto3 from a DynamoDB that answers from memory. The plain way reads and
 deserialises all items of the timeframe for each request and renders them with a template; ours
-serves its snapshot, which it renews every 10 s meanwhile. Needs Linux (memory is read from /proc).
+serves its snapshot, which it renews every 10 s meanwhile: all rows of all timeframes each time,
+as there are no marks that say what has changed. Needs Linux (memory is read from /proc).
 """
 
 import asyncio
@@ -96,19 +97,27 @@ class _Recorder:
         return {}
 
 
+def _pages(items: list[dict[str, Any]]) -> list[bytes]:
+    """The answers to a query, of at most about 1 MB as DynamoDB's."""
+    made: list[bytes] = []
+    for start in range(0, len(items), 1000):
+        page: dict[str, Any] = {"Items": items[start : start + 1000]}
+        if start + 1000 < len(items):
+            page["LastEvaluatedKey"] = {"next": {"S": str(len(made) + 1)}}
+        made.append(json.dumps(page).encode())
+    return made
+
+
 def answered_from_memory(client: Any) -> Any:
     """boto3's client with every request answered at the wire: only the network is left out."""
     from botocore.awsrequest import AWSResponse
 
-    pages: dict[str, list[bytes]] = {}
-    for name, items in stored().items():
-        for start in range(0, len(items), 1000):  # a page is at most 1 MB
-            last = start + 1000 >= len(items)
-            page: dict[str, Any] = {"Items": items[start : start + 1000]}
-            if not last:
-                page["LastEvaluatedKey"] = {"next": {"S": str(start // 1000 + 1)}}
-            pages.setdefault(name, []).append(json.dumps(page).encode())
-    empty = [b'{"Items": []}']
+    items = stored()
+    for name, whole in list(items.items()):
+        for item in whole:  # the rows of the matrix, as the front end asks for them
+            if "index" in item:
+                items.setdefault(f"{name}/{item['region_from']['S']}_", []).append(item)
+    pages = {name: _pages(whole) for name, whole in items.items()}
 
     class Raw:
         """The body of an answer, as urllib3 would give it."""
@@ -123,10 +132,10 @@ def answered_from_memory(client: Any) -> Any:
         asked = json.loads(request.body)
         name = asked["TableName"]
         if name == SummaryTable.NAME:
-            (timeframe,) = asked["ExpressionAttributeValues"].values()
-            name += f"/{timeframe['S']}"
+            values = asked["ExpressionAttributeValues"].values()
+            name = "/".join([name, *(value["S"] for value in values)])
         number = int(asked.get("ExclusiveStartKey", {}).get("next", {}).get("S", 0))
-        body = pages.get(name, empty)[number]
+        body = pages[name][number] if name in pages else b'{"Items": []}'
         headers = {"content-type": "application/x-amz-json-1.0"}
         return AWSResponse(request.url, 200, headers, Raw(body))
 
