@@ -19,8 +19,17 @@ Item = dict[str, Any]
 CONDITION_FAILED = "ConditionalCheckFailedException"
 
 
-def client(region: str, endpoint_url: str | None = None, **credentials: str) -> Any:
-    """A DynamoDB client for the home region, with bounded waits and adaptive retries."""
+def client(
+    region: str,
+    endpoint_url: str | None = None,
+    timeout_s: float = 10,
+    attempts: int = 5,
+    **credentials: str,
+) -> Any:
+    """A DynamoDB client for the home region, with bounded waits and retries.
+
+    `timeout_s` is how long an attempt waits for an answer, at most 3 s of it for a connection.
+    """
     import boto3
     from botocore.config import Config
 
@@ -29,9 +38,9 @@ def client(region: str, endpoint_url: str | None = None, **credentials: str) -> 
         region_name=region,
         endpoint_url=endpoint_url,
         config=Config(
-            connect_timeout=3,
-            read_timeout=10,
-            retries={"mode": "standard", "max_attempts": 5},
+            connect_timeout=min(3, timeout_s),
+            read_timeout=timeout_s,
+            retries={"mode": "standard", "max_attempts": attempts},
             tcp_keepalive=True,
         ),
         **credentials,
@@ -97,6 +106,7 @@ def _plain(value: Mapping[str, Any]) -> Any:
 def translated(table: str, operation: str) -> Iterator[None]:
     """Turns botocore's errors into StoreError, chained."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -105,7 +115,7 @@ def translated(table: str, operation: str) -> Iterator[None]:
         raise StoreError(
             table, operation, f"{fault.get('Code', '?')}: {fault.get('Message', '')}"
         ) from error
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:
         raise StoreError(table, operation, str(error)) from error
 
 
@@ -121,7 +131,9 @@ def pages(call: Callable[..., Any], table: str, **request: Any) -> Iterator[Item
     while True:
         with translated(table, operation):
             answer = call(TableName=table, **request)
-        yield from map(from_wire, answer.get("Items", ()))
+        if "Items" not in answer:  # botocore makes an empty answer of a body that is no JSON
+            raise StoreError(table, operation, "the answer is none of DynamoDB's")
+        yield from map(from_wire, answer["Items"])
         last = answer.get("LastEvaluatedKey")
         if last is None:
             return

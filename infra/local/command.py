@@ -49,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "from the 34 commercial ones to every region of the catalogue",
     )
     parser.add_argument(
+        "--no-history",
+        action="store_true",
+        help="begin with empty tables instead of a simulated year",
+    )
+    parser.add_argument(
         "--folder", type=Path, default=ROOT / ".local", help="where the data are kept"
     )
 
@@ -63,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
         stop = Event()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda *_: stop.set())
-        Stack(folder, args.port, args.aws_port, sources, targets, stop).run()
+        history = not args.no_history
+        Stack(folder, args.port, args.aws_port, sources, targets, stop, history).run()
     return 0
 
 
@@ -103,10 +109,11 @@ class Stack:
         sources: list[Region],
         targets: list[Region],
         stop: Event,
+        with_history: bool = True,
     ) -> None:
         self.folder, self.port, self.aws_port = folder, port, aws_port
         self.sources, self.targets = sources, targets
-        self.stop = stop
+        self.stop, self.with_history = stop, with_history
         self._began = time.monotonic()
         self._children: list[Child] = []
 
@@ -215,6 +222,8 @@ class Stack:
         frontend.wait_until_up(f"http://{HOST}:{self.port}/healthz", 30)
 
     def _write_history(self, what: str, write: HistoryWriter) -> None:
+        if not self.with_history:
+            return
         for done, total in write(self._client("dynamodb"), self.sources, self.targets):
             self._check()
             self._progress(what, done, total)

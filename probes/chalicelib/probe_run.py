@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cache
 from time import perf_counter, process_time
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from chalicelib.sweep import Measured, Plan, Target, measure
 
@@ -16,12 +16,24 @@ from cloudping.runs import METHOD_KERNEL, NETWORK_SIMULATED, Run, RunTable, Targ
 from cloudping.settings import Settings
 from cloudping.times import floor_minute, from_iso, to_iso, utc_now
 
+# A home region that does not answer must leave time to measure and to log: three attempts of 3 s
+# and the pauses between them (1 and 2 s at most), once for the targets and once for the write, are
+# 24 s; with the measuring's deadline of 30 s that is within the function's 60 s.
+STORE_TIMEOUT_S: Final = 3
+STORE_ATTEMPTS: Final = 3
+
 
 @cache  # one per Lambda, kept from run to run
 def client(settings: Settings) -> Any:
     """A client for the tables at home: with the function's role, or another partition's secret."""
     credentials = home_credentials(settings) if settings.home_credentials else {}
-    return dynamo.client(settings.home_region, settings.endpoint_url or None, **credentials)
+    return dynamo.client(
+        settings.home_region,
+        settings.endpoint_url or None,
+        timeout_s=STORE_TIMEOUT_S,
+        attempts=STORE_ATTEMPTS,
+        **credentials,
+    )
 
 
 def home_credentials(settings: Settings) -> dict[str, str]:
@@ -80,7 +92,9 @@ def run(event_time: str, settings: Settings) -> dict[str, Any]:
         client.cache_clear()  # the secret's key may have been renewed: the next run reads it again
         raise
     if not written:
-        log("discarded", region=made.region, timestamp=to_iso(scheduled), why="an earlier run won")
+        item = runs.to_item(made)
+        identity = {name: item[name] for name in ("region", "timestamp", "written_at")}
+        log("discarded", **identity, why="an earlier run won")
     attempts = [a for result in made.results.values() for a in result.attempts]
     return {
         "region": made.region,
@@ -130,7 +144,9 @@ def make(
         measured = over_network(targets, plan)
     for target, error in measured.dns_errors.items():
         log("dns_error", target=target, host=targets[target].host, error=error)
-    written_at = utc_now()
+    # The aggregator goes by this stamp. The event's time is AWS's: a clock that is behind it is
+    # wrong, and its stamp would hide the run.
+    written_at = max(utc_now(), scheduled)
     keep_days = settings.probe_retention_days
     return Run(
         region=settings.region,
