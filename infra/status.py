@@ -91,7 +91,7 @@ class Status:
     installation: str
     sources: Sequence[Source]
     functions: Sequence[Function]
-    rolled_until: datetime | None
+    counted_until: datetime | None
     site: Site
     problems: Sequence[str] = field(default_factory=tuple)
 
@@ -122,17 +122,17 @@ def look(found: Target, codes: Sequence[str], now: datetime) -> Status:
     ]
     home = found.installation.home_region
     functions = [function(found, app, home, now) for app in (AGGREGATOR, WATCH)]
-    rolled = [
-        state.rolled_until
+    counted = [
+        state.watermark
         for code in answers
         if (state := DistributionTable(client, prefix).state(code)) is not None
     ]
-    rolled_until = min(rolled, default=None)
+    counted_until = min(counted, default=None)
     shown = site(found)
     problems = [f"{s.region}: {s.problem}" for s in sources if s.problem]
     problems += [f"{f.name}: {f.problem}" for f in functions if f.problem]
     problems += [] if states else ["no region is a source: nothing is deployed"]
-    problems += _aggregator_problems(found, rolled_until, now)
+    problems += _aggregator_problems(found, counted_until, now)
     problems += [f"front end: {shown.problem}"] if shown.problem else []
     problems += _mixed_versions(sources)
     return Status(
@@ -141,7 +141,7 @@ def look(found: Target, codes: Sequence[str], now: datetime) -> Status:
         installation=prefix or "default",
         sources=sources,
         functions=functions,
-        rolled_until=rolled_until,
+        counted_until=counted_until,
         site=shown,
         problems=problems,
     )
@@ -224,11 +224,11 @@ def _unknown(state: RegionState, error: Exception) -> Source:
     return Source(state.region.code, None, None, state.interval_s, 0, 0, 0, why)
 
 
-def _aggregator_problems(found: Target, rolled_until: datetime | None, now: datetime) -> list[str]:
+def _aggregator_problems(found: Target, counted_until: datetime | None, now: datetime) -> list[str]:
     minutes = found.installation.settings.aggregator_interval_minutes
-    if rolled_until is None:
+    if counted_until is None:
         return [f"aggregator: no run yet; the first is due within {minutes} minutes of deploying"]
-    age = now - rolled_until
+    age = now - counted_until
     if age > 2 * timedelta(minutes=minutes) + GRACE:
         return [f"aggregator: some figures end {_for_people(age)} ago; see docs/runbook.md"]
     return []
@@ -277,7 +277,7 @@ def as_json(found: Status) -> dict[str, Any]:
     """The status with ISO 8601 times; `healthy` is what the exit code says."""
     content = asdict(found)
     content["healthy"] = not found.problems
-    for holder, names in [(content, ("at", "rolled_until"))] + [
+    for holder, names in [(content, ("at", "counted_until"))] + [
         (entry, ("last_run",)) for entry in content["sources"]
     ]:
         for name in names:
@@ -303,7 +303,7 @@ def as_text(found: Status) -> str:
         (f.name, f.version or "-", f.schedule or "-", f.modified or "-", _count(f))
         for f in found.functions
     ]
-    rolled = to_iso(found.rolled_until) if found.rolled_until else "never"
+    counted = to_iso(found.counted_until) if found.counted_until else "never"
     lines = [
         f"CloudPing {found.installation} in account {found.account}, {to_iso(found.at)}",
         "",
@@ -311,7 +311,7 @@ def as_text(found: Status) -> str:
         "",
         target.table(("function", "version", "schedule (UTC)", "deployed", "errors 24 h"), others),
         "",
-        f"figures account for runs until {rolled}",
+        f"figures account for the runs written until {counted}",
         f"front end: {found.site.url}, {found.site.running} of {found.site.wanted} tasks"
         if found.site.url
         else "front end: not deployed",

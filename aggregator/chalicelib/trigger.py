@@ -12,9 +12,9 @@ from cloudping.regions import RegionTable
 from cloudping.runs import RunTable
 from cloudping.settings import Settings
 from cloudping.summaries import HistoryTable, SummaryTable
-from cloudping.times import from_iso
+from cloudping.times import from_iso, utc_now
 
-from . import aggregate
+from . import aggregate, metrics
 from .rollup import RunReader, Tables
 
 
@@ -37,6 +37,14 @@ def _installed(settings: Settings) -> tuple[Tables, RunReader]:
     return installed, RunReader(installed.runs)
 
 
+def say_health(installed: Tables, settings: Settings) -> None:
+    """One line in the log, from which CloudWatch makes the metrics that the alarms watch."""
+    moment = utc_now()
+    installation = f"{settings.table_prefix}cloudping"
+    said = metrics.line(metrics.measure(installed, moment), installation, moment)
+    print(said, flush=True)  # noqa: T201 - Lambda's log
+
+
 def handle(detail: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """Runs the aggregator; raises UnfinishedError when a source failed, so that Lambda retries.
 
@@ -54,6 +62,8 @@ def handle(detail: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     installed, reader = _installed(settings)
     report = aggregate.run(installed, reader, sources=sources, now=now)
     print(json.dumps({"event": "aggregated", **report}), flush=True)  # noqa: T201 - Lambda's log
+    if sources is None and now is None:  # a run by hand says nothing of the schedule
+        say_health(installed, settings)
     if report["failed"]:
         raise aggregate.UnfinishedError(
             "; ".join(f"{code}: {message}" for code, message in report["failed"].items())
