@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 PORT ?= 8080
 AWS_PORT ?= 4566
+PAIR_PORT ?= 8000
 REGIONS ?= all
 LOCAL := .local
 BIN := .venv/bin
@@ -15,7 +16,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$p && break; done)
 
-.PHONY: help run test test-slow lint format package ping bench lock clean python-found
+.PHONY: help run test test-slow lint format package ping pair pair-deploy pair-status pair-destroy \
+	bench lock clean python-found
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,6 +46,18 @@ package: $(BIN)/.installed ## both Lambda zips into dist/, checked
 ping: $(BIN)/.installed ## real connects from here to every region, as a table
 	@$(BIN)/python -m infra ping
 
+pair: $(BIN)/.installed ## the two-server pair on this machine: PAIR_PORT=8000
+	@exec $(BIN)/python -m infra local-pair --port $(PAIR_PORT)
+
+pair-deploy: $(BIN)/.installed ## the pair in AWS: PAIR_REGION= IMAGE= VIEWERS=203.0.113.7/32
+	@$(BIN)/python -m infra pair deploy --region "$(PAIR_REGION)" --image "$(IMAGE)" --viewers "$(VIEWERS)" $(PAIR_OPTIONS)
+
+pair-status: $(BIN)/.installed ## its URLs, health and newest figure: PAIR_REGION=
+	@$(BIN)/python -m infra pair status --region "$(PAIR_REGION)"
+
+pair-destroy: $(BIN)/.installed ## delete it: PAIR_REGION=
+	@$(BIN)/python -m infra pair destroy --region "$(PAIR_REGION)"
+
 bench: $(BIN)/.installed ## the benchmarks: measuring, aggregation, front end
 	$(BIN)/python -m bench.measuring
 	$(BIN)/python -m bench.aggregation
@@ -52,6 +66,7 @@ bench: $(BIN)/.installed ## the benchmarks: measuring, aggregation, front end
 lock: $(BIN)/.installed ## renew the locked requirements from pyproject.toml (needs uv)
 	uv pip compile -q --group dev $(LOCK_OPTIONS) -o requirements.txt
 	uv pip compile -q --group frontend $(LOCK_OPTIONS) -o frontend/requirements.txt
+	uv pip compile -q --group monitor $(LOCK_OPTIONS) -o probes/monitor/requirements.txt
 	uv pip compile -q infra/local/requirements.in $(LOCK_OPTIONS) -o infra/local/requirements.txt
 
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header

@@ -10,6 +10,8 @@ from cloudping.errors import CloudPingError
 COMMANDS = {
     "ping": "infra.ping",
     "local": "infra.local.command",
+    "local-pair": "infra.local.pair",
+    "pair": "infra.pair",
     "package": "infra.package",
     "deploy": "infra.deploy",
     "status": "infra.status",
