@@ -136,12 +136,12 @@ def pipeline_lines(plan: Plan) -> Iterator[Line]:
     rolls = hours * sources
     units = ceil(size / KB) + 1  # and one for the index
     raw = plan.runs * units
-    figures = rolls * (AGGREGATOR_WRITES + ROWS_EACH_RUN * plan.targets)
+    figures: float = rolls * (AGGREGATOR_WRITES + ROWS_EACH_RUN * plan.targets)
     figures += days * sources * (DAILY_WRITES + (DAILY_ROWS + DAILY_HISTORY) * plan.targets)
     yield Line("DynamoDB writes, runs", raw * WRITE, f"{plan.runs:,.0f} x {units} units")
     yield Line("DynamoDB writes, figures", figures * WRITE, f"{figures:,.0f} units")
     of_an_hour = max(1, ceil(plan.runs / sources / hours * size / (4 * KB)))
-    reads = rolls * (AGGREGATOR_READS + of_an_hour) + days * sources * DAILY_READS
+    reads: float = rolls * (AGGREGATOR_READS + of_an_hour) + days * sources * DAILY_READS
     reads += hours * len(CATALOGUE) + plan.runs  # states; a probe's look at its targets
     yield Line("DynamoDB reads", reads * READ, f"{reads:,.0f} units")
     stored = stored_gb(plan)
