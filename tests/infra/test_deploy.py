@@ -167,6 +167,7 @@ def now_deployed(operator: Operator) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_a_change_reaches_what_it_concerns_and_a_new_region_is_picked_up(
     operator: Operator,
 ) -> None:
@@ -244,6 +245,7 @@ def refusing(environment: dict[str, str], region: str) -> Iterator[str]:
             thread.join()
 
 
+@pytest.mark.slow
 def test_a_region_that_fails_does_not_stop_the_others(operator: Operator) -> None:
     bad, good = THREE[0], THREE[1]
     iam = operator.client("iam")
@@ -265,6 +267,7 @@ def test_a_region_that_fails_does_not_stop_the_others(operator: Operator) -> Non
     assert {state.region.code for state in table.sources()} == {bad, good}
 
 
+@pytest.mark.slow
 def test_two_prefixes_in_one_account_never_meet(operator: Operator) -> None:
     arguments = ("deploy", *regions((HOME_REGION,)), "--no-frontend", "--yes")
     operator.run(*arguments)
@@ -288,6 +291,7 @@ def test_two_prefixes_in_one_account_never_meet(operator: Operator) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_source_in_another_partition_writes_home(operator: Operator) -> None:
     """Two accounts, as partitions have them; the probe writes with a key from its own secret."""
     operator.run("deploy", *regions((HOME_REGION,)), "--no-frontend", "--home-writer", "--yes")
