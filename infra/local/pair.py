@@ -58,15 +58,20 @@ def run(args: argparse.Namespace) -> int:
 
 def start_target(folder: Path, port: int, tls_port: int) -> Child:
     """nginx with the servers' own configuration; only where it listens differs."""
-    nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if nginx is None:
-        raise LocalError("the target needs nginx: apt install nginx-light, or brew install nginx")
     place = folder / "target"
     write_target(place, f"listen {HOST}:{port};\nlisten {HOST}:{tls_port} ssl;\n")
     certificate(place / "certificate")
-    command = [nginx, "-p", str(place), "-e", "logs/error.log", "-c", "nginx.conf"]
-    command += ["-g", "daemon off;"]
-    return Child("the target", command, dict(os.environ), place / "logs" / "nginx.log")
+    return Child("the target", nginx(place), dict(os.environ), place / "logs" / "nginx.log")
+
+
+def nginx(place: Path) -> list[str]:
+    """The command that serves a target's folder; raises LocalError where there is no nginx."""
+    found = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        raise LocalError("the target needs nginx: apt install nginx-light, or brew install nginx")
+    # Started by root, its workers would become a user who may not be able to read the folder.
+    more = "daemon off; user root;" if os.geteuid() == 0 else "daemon off;"
+    return [found, "-p", str(place), "-e", "logs/error.log", "-c", "nginx.conf", "-g", more]
 
 
 def write_target(place: Path, listen: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Any
 
 from cloudping.errors import SettingError
 from monitor.settings import load
@@ -22,7 +23,12 @@ workers = 1  # the threads that measure live in it
 worker_class = "gthread"
 threads = 4
 timeout = 30
-graceful_timeout = 1  # SIGTERM: an answer is a matter of milliseconds
-keepalive = 5
+keepalive = 0  # a client that is kept alive is one to wait for at the end
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108, PTH112 - heartbeat file
 control_socket_disable = True
+
+
+def on_starting(server: Any) -> None:
+    # A client that connected and says nothing must not delay the end by more; an answer takes
+    # milliseconds. The setting itself takes whole seconds only.
+    server.cfg.settings["graceful_timeout"].value = 0.3
