@@ -112,7 +112,8 @@ def _source(
     written = renew(
         tables, source.counts, code, now, _due(after, state, now, old_days), after.written
     )
-    newest = max((key.timestamp for key in keys), default=None)
+    moments = [key.timestamp for key in keys]
+    newest = max([*moments, *([region.latest_data] if region.latest_data else [])], default=None)
     if after.earliest is not None and newest is not None and newest != region.latest_data:
         tables.regions.note_data(code, after.earliest, newest)
     after = replace(after, watermark=began, rolled_until=source.open_from, written=written)

@@ -99,6 +99,8 @@ def test_a_late_run_changes_its_hour_and_all_above_it_and_nothing_else(steady: F
     days = world.tables.history.between(*PAIR, START.date(), now.date())
     assert [day.figures.max == 500 for day in days] == [False, True]
     assert world.cells("1Y")["us-east-1"].figures.max == 500
+    (source,) = world.tables.regions.sources()
+    assert source.latest_data == now - 18 * MINUTE
 
 
 def test_a_probe_that_was_down_for_a_day_comes_back_and_delivers_late(steady: Fill) -> None:

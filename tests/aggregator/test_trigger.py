@@ -1,0 +1,66 @@
+"""From an event of EventBridge to a run, and the line that it logs."""
+
+import json
+from importlib import import_module
+from typing import Any
+
+import pytest
+from chalicelib import trigger
+from chalicelib.aggregate import UnfinishedError
+
+from cloudping.errors import CloudPingError
+from cloudping.settings import load
+from tests.aggregator.conftest import SOURCE, START, Installation, a_run
+
+# By its full name: the probes have an app.py as well.
+aggregate = import_module("aggregator.app").aggregate
+
+
+def event(detail: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "version": "0", "account": "123456789012", "region": "us-east-2", "detail": detail,
+        "detail-type": "Scheduled Event", "source": "aws.events", "id": "1",
+        "time": "2026-11-18T23:03:00Z", "resources": [],
+    }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _cold() -> None:
+    trigger._installed.cache_clear()
+
+
+def test_an_event_makes_a_run_and_one_line_of_json(
+    install: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install.add(a_run(START))
+    report = aggregate(event({"sources": [SOURCE], "now": "2026-11-18T23:03:00.000Z"}), None)
+    assert report["sources"] == 1
+    assert install.cells()["us-east-1"].figures.samples == 2
+    logged = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert logged["event"] == "aggregated"
+    assert (logged["runs_read"], logged["bad_items"], logged["failed"]) == (1, 0, {})
+
+
+def test_a_source_that_failed_fails_the_invocation_after_the_others(
+    install: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install.add(a_run(START))
+    broken = {"region": {"S": SOURCE}, "bucket": {"S": "H#2026-11-18T22"}, "version": {"N": "9"}}
+    install.client.put_item(TableName="cloudping_distributions", Item=broken)
+    with pytest.raises(UnfinishedError, match=SOURCE):
+        trigger.handle({}, load({}))
+    logged = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert logged["failed"].keys() == {SOURCE}
+
+
+@pytest.mark.parametrize(
+    ("detail", "message"),
+    [
+        ({"sources": "us-east-1"}, "sources='us-east-1' is not usable"),
+        ({"now": "noon"}, "now='noon' is not usable"),
+        ({"now": 5}, "now=5 is not usable"),
+    ],
+)
+def test_a_wrong_detail_says_what_is_wrong(detail: dict[str, Any], message: str) -> None:
+    with pytest.raises(CloudPingError, match=message):
+        trigger.handle(detail, load({}))
