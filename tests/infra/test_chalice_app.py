@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cloudping.errors import SettingError
 from cloudping.regions import CATALOGUE
 from infra import chalice_app
 from infra.chalice_app import AGGREGATOR, APPS, PROBES, App, Installation, PackageError
@@ -174,3 +175,42 @@ def test_a_probe_may_only_write_runs_and_read_the_targets() -> None:
         ("dynamodb:PutItem", "PingTest"),
         ("dynamodb:Query", "cloudping_regions/index/active_to-region-index"),
     }
+
+
+@pytest.mark.parametrize("app", APPS.values(), ids=APPS)
+def test_every_log_is_kept_for_so_long_and_no_concurrency_is_reserved(app: App) -> None:
+    config = chalice_app.config(app, DEFAULT, DEFAULT.stages(app))
+    assert config["log_retention_in_days"] == chalice_app.LOG_RETENTION_DAYS
+    assert "reserved_concurrency" not in json.dumps(config)  # a new account has few to give
+
+
+@pytest.mark.parametrize("app", APPS.values(), ids=APPS)
+def test_no_function_may_make_roles_functions_rules_or_log_groups(app: App) -> None:
+    actions = {
+        action
+        for statement in statements(app)
+        for action in (
+            [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
+        )
+    }
+    services = {action.split(":")[0] for action in actions}
+    assert not services & {"iam", "lambda", "events", "cloudformation", "sts"}
+    actions -= {"logs:CreateLogStream"}
+    assert not [a for a in actions if a.split(":")[1].startswith(("Create", "Enable"))]
+
+
+def test_a_prefix_that_makes_names_too_long_is_refused() -> None:
+    Installation(prefix="a" * 17 + "-").check_names()
+    with pytest.raises(SettingError, match="at most 18 characters here"):
+        Installation(prefix="a" * 19 + "-").check_names()
+
+
+def test_only_another_partitions_probe_reads_a_secret() -> None:
+    foreign = Installation(home_credentials="cloudping/home")
+    wanted = chalice_app.policy(PROBES, foreign)["Statement"][-1]
+    assert wanted["Action"] == "secretsmanager:GetSecretValue"
+    assert wanted["Resource"].endswith(":secret:cloudping/home-??????")
+    environment = chalice_app.config(PROBES, foreign, ["cn-north-1"])["environment_variables"]
+    assert environment["CLOUDPING_HOME_CREDENTIALS"] == "cloudping/home"
+    for app in APPS.values():
+        assert "secretsmanager" not in json.dumps(chalice_app.policy(app, DEFAULT))
