@@ -3,10 +3,12 @@
 import os
 
 bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  # noqa: S104 - in a container
-# Each worker holds a snapshot of its own: one a core. Threads wait for slow clients and DynamoDB.
+# Each worker holds a snapshot of its own: one a core. Threads wait for DynamoDB only.
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
-worker_class = "gthread"
+worker_class = "frontend.worker.Worker"
 threads = 8
+worker_connections = 500  # a worker; the one that kept it waiting longest makes room for the next
+sendfile = False  # it would wait for the client
 keepalive = 75  # longer than the load balancer's idle timeout of 60 s
 timeout = 30
 graceful_timeout = 10
