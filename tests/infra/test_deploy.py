@@ -208,7 +208,9 @@ class Refusal(BaseHTTPRequestHandler):
         headers = {k: v for k, v in self.headers.items() if k.lower() != "connection"}
         status, content, answered = 403, b'{"message": "denied by an SCP"}', Message()
         answered["x-amzn-ErrorType"] = "AccessDeniedException"
-        if f"/{self.refused}/" not in self.headers.get("Authorization", ""):
+        # Those that answer in JSON; IAM is global and never refused by region.
+        denied = rf"/{self.refused}/(lambda|events|logs)/"
+        if not re.search(denied, self.headers.get("Authorization", "")):
             host, port = self.upstream.removeprefix("http://").split(":")
             connection = HTTPConnection(host, int(port), timeout=60)
             connection.request(self.command, self.path, body, headers)

@@ -28,8 +28,8 @@ CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 # Stands in for python:3.13-slim where no registry is reachable: the same Python, from Debian.
 BASE = f"""FROM scratch
 ADD base.tar /
-RUN rm -f /usr/lib/python3*/EXTERNALLY-MANAGED && ln -sf python3 /usr/bin/python
-ENV PATH=/usr/local/bin:/usr/bin:/bin PIP_CERT={CERTIFICATES} PIP_ROOT_USER_ACTION=ignore
+RUN /usr/bin/python3 -m venv /usr/local
+ENV PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin PIP_CERT={CERTIFICATES}
 """
 
 
@@ -70,7 +70,7 @@ def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
     rootfs = folder / "rootfs"
     context.mkdir()
     subprocess.run(
-        ["debootstrap", "--variant=minbase", "--include=python3,python3-pip", "trixie", rootfs],
+        ["debootstrap", "--variant=minbase", "--include=python3,python3-venv", "trixie", rootfs],
         check=True,
         capture_output=True,
     )
