@@ -340,7 +340,8 @@ def _title(figures: Figures, value: float | None, metric: Metric) -> str:
 def legend(metric: Metric) -> list[Step]:
     """The scale's steps with their bounds."""
     write = percent if metric.unit == "%" else _bound
-    labels = [f"≤ {write(metric.steps[0])}", *map(write, metric.steps[1:])]
+    best = write(metric.steps[0])
+    labels = [best if best == "0" else f"≤ {best}", *map(write, metric.steps[1:])]
     return [
         *(Step(f"s{i}", label) for i, label in enumerate(labels)),
         Step(f"s{len(labels)}", f"> {write(metric.steps[-1])}"),

@@ -15,6 +15,8 @@ blueprint = Blueprint("method", __name__)
 # In the image as in the repository, docs/ stands beside frontend/.
 METHOD: Final = Path(__file__).parent.parent / "docs" / "method.md"
 _MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table")
+# A wide table scrolls by itself, so the keyboard must reach it.
+_MARKDOWN.add_render_rule("table_open", lambda *_: '<table tabindex="0">\n')
 
 
 def markdown(text: str) -> Markup:

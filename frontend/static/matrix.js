@@ -21,7 +21,7 @@ function mark(cell, name) {
 }
 
 function headers(td) {
-  const column = td.closest("table").tHead.rows[0].cells[td.cellIndex];
+  const column = [...td.closest("table").tHead.rows].at(-1).cells[td.cellIndex];
   return { row: td.parentElement.cells[0], column };
 }
 

@@ -6,12 +6,13 @@ from flask import Flask
 
 from cloudping import dynamo
 from cloudping.distributions import DistributionTable, State
+from cloudping.regions import RegionTable
 from cloudping.runs import RunTable
 from cloudping.settings import load
 from cloudping.summaries import TIMEFRAMES, SummaryTable
 from frontend import create_app
 from frontend.snapshot import Keeper
-from tests.frontend.conftest import fill, run, site_of, summaries, this_minute
+from tests.frontend.conftest import fill, run, site_of, states, summaries, this_minute
 
 
 def test_the_site_is_up_before_any_table_exists() -> None:
@@ -120,14 +121,22 @@ def test_an_item_that_makes_no_sense_costs_its_row_and_no_more(dynamodb: Any) ->
     assert len(keeper.snapshot.cells["1W"]) == 12
 
 
-def test_what_is_missing_is_said_source_by_source(dynamodb: Any) -> None:
-    fill(dynamodb)
+def test_what_is_missing_is_said_in_the_order_in_which_it_comes(dynamodb: Any) -> None:
     keeper = Keeper(lambda: dynamodb, "", 60)
-    keeper.refresh()
-    assert keeper.snapshot.missing == []
-    dynamodb.delete_item(
-        TableName="cloudping_stored_avgs",
-        Key={"timeframe": {"S": "1D"}, "index": {"S": "us-east-1_eu-west-1_1D"}},
-    )
-    keeper.refresh()
-    assert ("us-east-1", "eu-west-1") not in keeper.snapshot.cells["1D"]
+
+    def missing() -> list[str]:
+        keeper.refresh()
+        return keeper.snapshot.missing
+
+    assert "no region has been put into the catalogue" in missing()[0]
+    for state in states():
+        RegionTable(dynamodb).put(state)
+    assert missing()[0].startswith("0 of 3 sources have run")
+    RunTable(dynamodb).put_once(run("us-east-1", this_minute()))
+    assert missing() == [
+        "1 of 3 sources have run; waiting for ap-northeast-1, eu-west-1",
+        "The aggregator has written no figures for 1D, 1W, 1M, 1Y yet; "
+        "“now” shows each source's last run.",
+    ]
+    fill(dynamodb)
+    assert missing() == []
