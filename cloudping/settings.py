@@ -127,6 +127,11 @@ TABLE: tuple[Setting, ...] = (
             "Minutes after the full hour (or interval) at which the aggregator runs."),
     Setting("frontend_refresh_s", "FRONTEND_REFRESH_SECONDS", "60", *real(1, 3600),
             "How often the front end renews its snapshot of matrix, regions and status."),
+    Setting("frontend_requests_per_minute", "FRONTEND_REQUESTS_PER_MINUTE", "600",
+            *whole(0, 1_000_000),
+            "What a client may ask of each process of the front end; 0: no limit."),
+    Setting("frontend_proxies", "FRONTEND_PROXIES", "0", *whole(0, 5),
+            "Proxies in front whose X-Forwarded-For is believed; 1 behind a load balancer."),
 )  # fmt: skip
 
 
@@ -151,6 +156,8 @@ class Settings:
     aggregator_interval_minutes: int
     aggregator_grace_minutes: int
     frontend_refresh_s: float
+    frontend_requests_per_minute: int
+    frontend_proxies: int
 
     @property
     def is_local(self) -> bool:

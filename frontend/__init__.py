@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from cloudping import dynamo
 from cloudping.settings import Settings, load
@@ -21,7 +22,8 @@ from frontend import (
     region_page,
     status_page,
 )
-from frontend.cache import PageCache
+from frontend.cache import PageCache, Wsgi
+from frontend.limits import RateLimit
 from frontend.site import EXTENSION, Site
 from frontend.snapshot import Keeper
 from frontend.store import Store
@@ -65,7 +67,12 @@ def create_app(
         status_page,
     ):
         app.register_blueprint(part.blueprint)
-    app.wsgi_app = PageCache(app.wsgi_app, lambda: keeper.snapshot.number)  # type: ignore[method-assign]  # as Flask documents
+    wsgi: Wsgi = PageCache(app.wsgi_app, lambda: keeper.snapshot.number)
+    if settings.frontend_requests_per_minute:
+        wsgi = RateLimit(wsgi, settings.frontend_requests_per_minute)
+    # Only the client's address is taken from the proxies, and only from as many as there are.
+    wsgi = ProxyFix(wsgi, x_for=settings.frontend_proxies, x_proto=0, x_host=0)
+    app.wsgi_app = wsgi  # type: ignore[method-assign]  # as Flask documents
     if background:
         keeper.start()
     return app

@@ -44,7 +44,7 @@ def test_a_page_is_rendered_once_a_snapshot(web: FlaskClient) -> None:
 def test_what_is_kept_is_bounded(web: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("frontend.cache.MAX_BYTES", 200_000)
     web = show(installation())
-    cache = web.application.wsgi_app
+    cache = web.application.wsgi_app.app._app  # type: ignore[attr-defined]  # in ProxyFix, RateLimit
     assert isinstance(cache, PageCache)
     for k in range(30):
         web.get(f"/?within={k}")
