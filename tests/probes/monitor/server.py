@@ -28,17 +28,15 @@ def free_port() -> int:
 
 def environment(**settings: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-    return {**kept, "PYTHONPATH": str(ROOT), "HOST": "127.0.0.1", **settings}
+    return {**kept, "PYTHONPATH": f"{ROOT}:{ROOT / 'probes'}", "HOST": "127.0.0.1", **settings}
 
 
 def start(
     settings: dict[str, str], wrap: Callable[..., Sequence[str]] = lambda *words: words
 ) -> "subprocess.Popen[str]":
-    """gunicorn as in the image: from probes/, with its configuration and nothing else."""
+    """gunicorn with its configuration and nothing else, as in the image and in `make pair`."""
     return subprocess.Popen(
-        wrap(
-            "env", "-C", str(ROOT / "probes"), str(GUNICORN), "--config", "monitor/gunicorn.conf.py"
-        ),
+        wrap(str(GUNICORN), f"--config={ROOT / 'probes' / 'monitor' / 'gunicorn.conf.py'}"),
         env=environment(**settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

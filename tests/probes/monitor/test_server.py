@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -101,6 +102,7 @@ def test_sigterm_ends_it_within_a_second(target: str, sends: bytes) -> None:
     assert min(seconds_to_end(target, sends) for _ in range(3)) < 1
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the worker in /proc")
 def test_the_history_survives_a_killed_worker(target: str, tmp_path: Path) -> None:
     settings = {
         "TARGET_HOST": target,
