@@ -82,6 +82,20 @@ def test_the_zip_alone_can_be_imported(packaged: tuple[App, Path], tmp_path: Pat
     assert done.stdout.strip() == f"cloudping-{app.name}"
 
 
+def test_the_packaged_role_has_the_rights_of_the_policy_and_no_more(
+    packaged: tuple[App, Path],
+) -> None:
+    app, zip_file = packaged
+    resources = json.loads((zip_file.parent / "sam.json").read_text())["Resources"].values()
+    (role,) = [r["Properties"] for r in resources if r["Type"] == "AWS::IAM::Role"]
+    (policy,) = role["Policies"]
+    assert policy["PolicyDocument"] == {
+        "Version": "2012-10-17",
+        "Statement": statements(app),
+    }
+    assert "ManagedPolicyArns" not in role
+
+
 def test_the_zip_has_no_tests_caches_or_local_parts(packaged: tuple[App, Path]) -> None:
     _, zip_file = packaged
     with zipfile.ZipFile(zip_file) as content:
