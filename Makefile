@@ -16,7 +16,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& echo $$p && break; done)
 
-.PHONY: help run test test-slow lint format package ping pair pair-deploy pair-status pair-destroy \
+.PHONY: help run test test-slow lint audit sbom format package ping pair pair-deploy pair-status pair-destroy \
 	bench lock clean python-found
 
 help: ## list the targets
@@ -34,7 +34,22 @@ test-slow: $(BIN)/.installed $(LOCAL)/aws-venv/.installed ## the tests that take
 lint: $(BIN)/.installed ## format, lint and types, without changing anything
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/mypy cloudping frontend infra bench tests
+	for app in probes aggregator watch; do $(BIN)/mypy $$app; done  # each has a module `app`
+
+AUDIT := $(LOCAL)/audit-venv/bin
+
+audit: $(LOCAL)/audit-venv/.installed ## insecure code, known holes (asks pypi.org), workflows
+	$(AUDIT)/bandit -q -r -ll --exclude '*/vendor/*' aggregator cloudping frontend infra probes watch
+	$(AUDIT)/zizmor --offline --quiet .github/workflows
+	for locked in $(DEPLOYED); do $(AUDIT)/pip-audit --disable-pip --require-hashes -r $$locked; done
+
+sbom: $(LOCAL)/audit-venv/.installed ## bills of materials (CycloneDX) of what is deployed, into dist/
+	mkdir -p dist
+	for locked in $(DEPLOYED); do $(AUDIT)/cyclonedx-py requirements $$locked --output-reproducible \
+		--of JSON -o dist/sbom-$$(dirname $$locked | tr / -).cdx.json; done
+
+DEPLOYED := aggregator/requirements.txt frontend/requirements.txt probes/monitor/requirements.txt
 
 format: $(BIN)/.installed ## format the code and mend what ruff can mend
 	$(BIN)/ruff format .
@@ -67,6 +82,7 @@ lock: $(BIN)/.installed ## renew the locked requirements from pyproject.toml (ne
 	uv pip compile -q --group dev $(LOCK_OPTIONS) -o requirements.txt
 	uv pip compile -q --group frontend $(LOCK_OPTIONS) -o frontend/requirements.txt
 	uv pip compile -q --group monitor $(LOCK_OPTIONS) -o probes/monitor/requirements.txt
+	uv pip compile -q --group audit $(LOCK_OPTIONS) -o .ci/requirements.txt
 	uv pip compile -q infra/local/requirements.in $(LOCK_OPTIONS) -o infra/local/requirements.txt
 
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
@@ -85,6 +101,10 @@ $(BIN)/.installed: requirements.txt | python-found
 # MiniStack pins botocore exactly, so it lives in an environment of its own.
 $(LOCAL)/aws-venv/.installed: infra/local/requirements.txt | python-found
 	$(call environment,$(LOCAL)/aws-venv,infra/local/requirements.txt,the embedded local AWS)
+	@touch $@
+
+$(LOCAL)/audit-venv/.installed: .ci/requirements.txt | python-found
+	$(call environment,$(LOCAL)/audit-venv,.ci/requirements.txt,the tools of make audit)
 	@touch $@
 
 # $(1) folder, $(2) requirements, $(3) what it is
