@@ -40,7 +40,7 @@ def client(
         config=Config(
             connect_timeout=min(3, timeout_s),
             read_timeout=timeout_s,
-            retries={"mode": "standard", "max_attempts": attempts},
+            retries={"mode": "standard", "total_max_attempts": attempts},
             tcp_keepalive=True,
         ),
         **credentials,
@@ -121,7 +121,7 @@ def translated(table: str, operation: str) -> Iterator[None]:
 
 def is_condition_failure(error: StoreError) -> bool:
     """True when a conditional write found that its condition does not hold."""
-    response = getattr(error.__cause__, "response", {})
+    response = getattr(error.__cause__, "response", None) or {}  # None: a timeout has it, unset
     return bool(response.get("Error", {}).get("Code") == CONDITION_FAILED)
 
 

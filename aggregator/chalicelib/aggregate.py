@@ -116,7 +116,13 @@ def _source(
     newest = max([*moments, *([region.latest_data] if region.latest_data else [])], default=None)
     if after.earliest is not None and newest is not None and newest != region.latest_data:
         tables.regions.note_data(code, after.earliest, newest)
-    after = replace(after, watermark=began, rolled_until=source.open_from, written=written)
+    # The newest stamp seen, not this clock's time: one that is ahead would hide what comes next.
+    seen = max(
+        (key.written_at for key in keys), default=EPOCH if state is None else state.watermark
+    )
+    after = replace(
+        after, watermark=min(seen, began), rolled_until=source.open_from, written=written
+    )
     reader.end(code, _commit(tables, after, state, first).revision)
 
 
@@ -152,7 +158,7 @@ def _hours_since(
     oldest = floor(HOUR, min((key.timestamp for key in keys), default=began))
     if state is None:
         return list(_range(oldest, began))
-    start = floor(HOUR, state.rolled_until)
+    start = floor(HOUR, min(state.rolled_until, began))  # later only if a clock went back
     if not is_active:
         return [start]  # so that its day and month are closed
     late = _range(oldest, state.earliest) if state.earliest is not None else []

@@ -18,7 +18,9 @@ SERVER_ERROR = "500"
 THROTTLED = "throttled"
 UNPROCESSED = "partly unprocessed"  # half of a written batch is passed on, the rest handed back
 NO_ANSWER = "no answer"  # taken, and never answered
-KILLED = "killed"  # whoever asked is killed, before or after the request is passed on
+KILLED_BEFORE = "killed before its write was done"
+KILLED_AFTER = "killed after its write was done"
+KILLED = (KILLED_BEFORE, KILLED_AFTER)
 FAULTS = (DELAYED, CUT, ANSWER_LOST, SERVER_ERROR, THROTTLED)  # that any request may meet
 
 DELAY_S = 4.0
@@ -86,17 +88,17 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         with self.proxy.lock:
             fault = self.proxy.choose(self.headers.get("X-Amz-Target", ""))
-            chance = self.proxy.rng.random()
+            delay_s = self.proxy.rng.uniform(0, DELAY_S)
             self.proxy.counts[fault] += 1
         if fault == DELAYED:
-            time.sleep(chance * DELAY_S)
+            time.sleep(delay_s)
         elif fault == NO_ANSWER:
             self.proxy.ended.wait(60)
-        elif fault == KILLED:
-            if chance < 0.5:
+        elif fault in KILLED:
+            if fault == KILLED_AFTER:
                 self._pass_on(body)
             self.proxy.kill(body)
-        if fault in (CUT, NO_ANSWER, KILLED):
+        if fault in (CUT, NO_ANSWER, *KILLED):
             self.close_connection = True
         elif fault in _ERRORS:
             status, code, message = _ERRORS[fault]

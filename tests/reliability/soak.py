@@ -52,7 +52,7 @@ class Soak:
 
     def __init__(self, seed: int, minutes: float, folder: Path) -> None:
         self.seed, self.seconds, self.folder = seed, minutes * 60, folder
-        self.port, self.aws_port = _free_port(), _free_port()
+        self.port, self.aws_port = free_port(), free_port()
         self.happened: Counter[str] = Counter()
         self._choices = random.Random(seed)  # noqa: S311 - faults, no secrets
         self._outages = list(_outages(random.Random(seed + 1), self.seconds))  # noqa: S311
@@ -125,7 +125,7 @@ class Soak:
             if start <= now < end:
                 return fault
         if operation.endswith(WRITES) and self._choices.random() < KILL_SHARE:
-            return proxy.KILLED
+            return self._choices.choice(proxy.KILLED)
         if self._choices.random() < FAULT_SHARE:
             of_batch = (proxy.UNPROCESSED,) * operation.endswith("BatchWriteItem")
             return self._choices.choice(proxy.FAULTS + of_batch)
@@ -265,7 +265,7 @@ def _say(line: str) -> None:
     print(line, flush=True)  # noqa: T201 - a command's output
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
