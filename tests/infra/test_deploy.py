@@ -122,6 +122,7 @@ def test_deploy_again_kill_status_and_destroy(operator: Operator) -> None:
     operator.kill_deploy_after(r"probes \S+: deployed \(1 of 3\)", *arguments, "--yes")
     finished = operator.run(*arguments, "--yes")
     assert "no change" not in finished
+    assert "probes: 3 of 3 to deploy" not in finished  # what was done is not done again
     assert "stack cloudping-tables unchanged" in finished
     found = operator.everything()
     expected_functions = {f"{code} cloudping-probes-{code}-probe" for code in THREE} | {
