@@ -229,11 +229,14 @@ class RegionTable:
         self._set(code, {"opt_in_status": status})
 
     def _set(self, code: str, values: dynamo.Item) -> None:
+        """Raises StoreError for a region that is not there: half an item would stop its readers."""
         with dynamo.translated(self.name, "update_item"):
             self._client.update_item(
                 TableName=self.name,
                 Key={"region": {"S": code}},
                 UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in values),
+                ConditionExpression="attribute_exists(#region)",
+                ExpressionAttributeNames={"#region": "region"},
                 ExpressionAttributeValues={
                     f":{name}": value for name, value in dynamo.to_wire(values).items()
                 },

@@ -7,7 +7,7 @@ from typing import Any
 import botocore.session
 import pytest
 
-from cloudping.errors import ItemError, UnknownRegionError
+from cloudping.errors import ItemError, StoreError, UnknownRegionError
 from cloudping.regions import (
     CATALOGUE,
     RegionState,
@@ -128,3 +128,12 @@ def test_broken_item_names_key_and_attribute(dynamodb: Any) -> None:
     dynamodb.put_item(TableName="cloudping_regions", Item={"region": {"S": "eu-west-1"}})
     with pytest.raises(ItemError, match=r"cloudping_regions item eu-west-1: region_name is None"):
         RegionTable(dynamodb).all()
+
+
+def test_nothing_is_noted_of_a_region_that_is_not_there(dynamodb: Any) -> None:
+    """Half an item would stop everybody who reads the catalogue."""
+    table = RegionTable(dynamodb)
+    moment = datetime(2026, 11, 20, tzinfo=UTC)
+    with pytest.raises(StoreError, match="ConditionalCheckFailed"):
+        table.note_data("eu-west-1", moment, moment)
+    assert table.all() == []
