@@ -49,7 +49,7 @@ REASONS: Final = LOSS_REASONS + NOT_MEASURED_REASONS + FLAG_REASONS
 # How a run's latencies came to be; samples of different methods are never mixed unmarked.
 METHOD_KERNEL: Final = "kernel-1"  # the kernel's SYN round trip (TCP_INFO), Linux
 METHOD_CONNECT: Final = "connect-1"  # user-space time of connect(), where there is no TCP_INFO
-METHOD_IMPORTED: Final = "original-1"  # one per-run figure of the original CloudPing
+METHOD_IMPORTED: Final = "original-1"  # imported from the original CloudPing, lookup included
 METHODS: Final = (METHOD_KERNEL, METHOD_CONNECT, METHOD_IMPORTED)
 
 NETWORK_AWS: Final = "aws"
