@@ -39,10 +39,13 @@ lint: $(BIN)/.installed ## format, lint and types, without changing anything
 
 AUDIT := $(LOCAL)/audit-venv/bin
 
-audit: $(LOCAL)/audit-venv/.installed ## insecure code, known holes (asks pypi.org), workflows
-	$(AUDIT)/bandit -q -r -ll --exclude '*/vendor/*' aggregator cloudping frontend infra probes watch
+# What is skipped stands with its reason where it is, for ruff, which has bandit's rules as S: to
+# listen on all addresses, /dev/shm, urlopen of our own URLs, Markup of our own document.
+audit: $(LOCAL)/audit-venv/.installed ## insecure code, workflows, known holes (asks pypi.org)
+	$(AUDIT)/bandit -q -r -ll -s B104,B108,B310,B704 --exclude '*/vendor/*' \
+		aggregator cloudping frontend infra probes watch
 	$(AUDIT)/zizmor --offline --quiet .github/workflows
-	for locked in $(DEPLOYED); do $(AUDIT)/pip-audit --disable-pip --require-hashes -r $$locked; done
+	for locked in $(DEPLOYED); do $(AUDIT)/pip-audit --disable-pip --no-deps -r $$locked; done
 
 sbom: $(LOCAL)/audit-venv/.installed ## bills of materials (CycloneDX) of what is deployed, into dist/
 	mkdir -p dist

@@ -19,7 +19,7 @@ from cloudping import __version__
 from cloudping.distributions import UNITS_PER_MS
 from cloudping.regions import RegionState, fibre_rtt_ms
 from cloudping.summaries import PERCENTILES, TIMEFRAME_DAYS, TIMEFRAMES, Figures, Summary
-from cloudping.times import from_iso, to_iso, utc_now
+from cloudping.times import to_iso, utc_now
 from frontend import matrix, status
 from frontend.cache import keep
 from frontend.figures import DEFAULT_FRAME, DEFAULT_METRIC, FRAMES, METRICS
@@ -39,7 +39,13 @@ SHORT_CACHE: Final = "public, max-age=60"
 DESCRIPTION: Final = f"""Round-trip times between the AWS regions. All latencies are milliseconds,
 all times UTC in ISO 8601. Where there is no figure there is `null` (an empty cell in CSV): never 0.
 `network` is `simulated` when figures come from the simulated network of a local installation.
-Everything here may be read from any site (CORS) and without a key. The data are {LICENCE}."""
+Everything here may be read from any site (CORS) and without a key. The data are {LICENCE}.
+
+Limits: by default 600 requests a minute of a client (of IPv6, its /64) to each process of the site,
+also all at once; beyond that the answer is 429, and when the site is busy 503, both with
+`Retry-After`. Daily figures span up to {MAX_DAYS} days, hourly ones and samples up to
+{MAX_HOURS.days} days; a page of samples has up to {MAX_PAGE} runs. Address and headers
+together have up to 16 KiB. Any other method than GET, HEAD and OPTIONS is 405."""
 
 
 class _Parser(FlaskParser):
@@ -59,6 +65,9 @@ class ErrorSchema(ma.Schema):
     code = ma.fields.Integer(required=True, metadata={"description": "HTTP status code"})
     status = ma.fields.String(required=True, metadata={"description": "its name"})
     message = ma.fields.String(required=True, metadata={"description": "what was wrong"})
+    id = ma.fields.String(
+        required=True, metadata={"description": "of this error: the log has it as well"}
+    )
     errors = ma.fields.Dict(metadata={"description": "by parameter, what is wrong with it"})
     suggestions = ma.fields.List(
         ma.fields.String(), metadata={"description": "regions that may have been meant"}
@@ -244,6 +253,17 @@ class StatusSchema(_Rows):
     data = ma.fields.List(ma.fields.Nested(SourceSchema))
 
 
+# What flask-smorest does not know of: rows come in three formats.
+_rows: Final = {
+    "responses": {
+        200: {
+            "content": {
+                kind: {"schema": {"type": "string"}}
+                for kind in ("text/csv", "application/x-ndjson")
+            }
+        }
+    }
+}
 _format = ma.fields.String(
     load_default="json",
     validate=OneOf(FORMATS),
@@ -291,7 +311,7 @@ class SamplesQuery(RowsQuery):
         validate=Range(1, MAX_PAGE),
         metadata={"description": "runs (of several samples each) a page"},
     )
-    cursor = _text("from the page before", load_default=None, validate=Length(max=40))
+    cursor = _time("from the page before", load_default=None)
 
 
 class DistributionQuery(RowsQuery):
@@ -313,6 +333,7 @@ def _readable_everywhere(response: Response) -> Response:
 
 
 @blueprint.get("/regions")
+@blueprint.doc(**_rows)
 @blueprint.arguments(RowsQuery, location="query")
 @blueprint.response(200, RegionsSchema)
 def regions(args: dict[str, Any]) -> Response:
@@ -325,6 +346,7 @@ def regions(args: dict[str, Any]) -> Response:
 
 
 @blueprint.get("/matrix")
+@blueprint.doc(**_rows)
 @blueprint.arguments(MatrixQuery, location="query")
 @blueprint.response(200, MatrixSchema)
 @blueprint.alt_response(400, schema=ErrorSchema)
@@ -379,6 +401,7 @@ def pair(args: dict[str, Any], source: str, target: str) -> Response:
 
 
 @blueprint.get("/pairs/<source>/<target>/history")
+@blueprint.doc(**_rows)
 @blueprint.arguments(HistoryQuery, location="query")
 @blueprint.response(200, HistorySchema)
 @blueprint.alt_response(400, schema=ErrorSchema)
@@ -408,6 +431,7 @@ def history(args: dict[str, Any], source: str, target: str) -> Response:
 
 
 @blueprint.get("/pairs/<source>/<target>/samples")
+@blueprint.doc(**_rows)
 @blueprint.arguments(SamplesQuery, location="query")
 @blueprint.response(200, SamplesSchema)
 @blueprint.alt_response(400, schema=ErrorSchema)
@@ -420,12 +444,7 @@ def samples(args: dict[str, Any], source: str, target: str) -> Response:
     """
     known(source), known(target)
     start, end = span(args, timedelta(days=1), MAX_SAMPLES_RANGE)
-    cursor = args["cursor"]
-    if cursor is not None:
-        try:
-            from_iso(cursor)
-        except ValueError:
-            abort(400, f"cursor={cursor!r} is not usable: take it from the page before.")
+    cursor = iso(args["cursor"])
     page = site().store.samples(source, target, start, end, args["limit"], cursor)
     data = [
         {
@@ -455,6 +474,7 @@ def samples(args: dict[str, Any], source: str, target: str) -> Response:
 
 
 @blueprint.get("/pairs/<source>/<target>/distribution")
+@blueprint.doc(**_rows)
 @blueprint.arguments(DistributionQuery, location="query")
 @blueprint.response(200, DistributionSchema)
 @blueprint.alt_response(404, schema=ErrorSchema)
@@ -481,6 +501,7 @@ def distribution(args: dict[str, Any], source: str, target: str) -> Response:
 
 
 @blueprint.get("/status")
+@blueprint.doc(**_rows)
 @blueprint.arguments(RowsQuery, location="query")
 @blueprint.response(200, StatusSchema)
 def sources(args: dict[str, Any]) -> Response:

@@ -1,9 +1,13 @@
-"""Errors as an answer: one JSON shape under `/api`, a page elsewhere, never a trace."""
+"""Errors as an answer: one JSON shape under `/api`, a page elsewhere, never a trace.
+
+Each has an id, under which the log has what happened: the caller's own faults at level INFO.
+"""
 
 import logging
+import secrets
 from typing import Any
 
-from flask import Flask, Response, jsonify, render_template, request
+from flask import Flask, Response, abort, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 from werkzeug.http import HTTP_STATUS_CODES
 
@@ -14,6 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def init_app(app: Flask) -> None:
+    app.before_request(_utf8)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(UnknownRegionError, _unknown_region)
     app.register_error_handler(StoreError, _store)
@@ -21,13 +26,39 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(Exception, _unexpected)
 
 
+def _utf8() -> None:
+    """400 for a query of other bytes, which werkzeug finds out only when it is first looked at."""
+    try:
+        request.query_string.decode()
+    except UnicodeDecodeError:
+        abort(400, "The part of the address after the question mark is not UTF-8.")
+
+
+def new_id() -> str:
+    """What connects an answer with its line in the log."""
+    return secrets.token_hex(6)
+
+
 def problem(
-    code: int, message: str, errors: Any = None, suggestions: tuple[str, ...] = ()
+    code: int,
+    message: str,
+    errors: Any = None,
+    suggestions: tuple[str, ...] = (),
+    cause: Exception | None = None,
 ) -> Response:
-    """The one shape of an error: {"code", "status", "message", "errors"?, "suggestions"?}."""
+    """The one shape of an error: {"code", "status", "message", "id", "errors"?, "suggestions"?}.
+
+    `cause` is for the log only.
+    """
     status = HTTP_STATUS_CODES.get(code, "Error")
+    number = new_id()
+    log.log(
+        logging.WARNING if code >= 500 else logging.INFO,
+        "error %s: %d %s %r: %s", number, code, request.method, request.path, cause or message,
+        exc_info=cause if code == 500 else None,
+    )  # fmt: skip
     if request.path.startswith("/api"):
-        body: dict[str, Any] = {"code": code, "status": status, "message": message}
+        body: dict[str, Any] = {"code": code, "status": status, "message": message, "id": number}
         if errors:
             body["errors"] = errors
         if suggestions:
@@ -37,7 +68,12 @@ def problem(
     else:
         response = Response(
             render_template(
-                "error.html", code=code, status=status, message=message, suggestions=suggestions
+                "error.html",
+                code=code,
+                status=status,
+                message=message,
+                id=number,
+                suggestions=suggestions,
             ),
             content_type="text/html; charset=utf-8",
         )
@@ -69,8 +105,9 @@ def _unknown_region(error: UnknownRegionError) -> Response:
 
 
 def _store(error: StoreError) -> Response:
-    log.warning("%s", error)
-    answer = problem(503, "The data store does not answer; please try again in a few seconds.")
+    answer = problem(
+        503, "The data store does not answer; please try again in a few seconds.", cause=error
+    )
     answer.headers["Retry-After"] = "5"
     return answer
 
@@ -82,5 +119,4 @@ def _busy(error: BusyError) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
-    log.error("unexpected", exc_info=error)
-    return problem(500, InternalServerError.description)
+    return problem(500, InternalServerError.description, cause=error)

@@ -16,6 +16,7 @@ from typing import Final
 from cachetools import LRUCache
 
 from frontend.cache import Environ, StartResponse, Wsgi
+from frontend.errors import new_id
 from frontend.pages import HEADERS
 
 # About 200 bytes each. Whoever is pushed out begins anew; it takes as many other clients to do so.
@@ -59,7 +60,8 @@ class RateLimit:
         message = f"More than {self._per_minute} requests a minute; try again in {wait_s} s."
         if environ["PATH_INFO"].startswith("/api"):  # the one shape, as of frontend.errors
             kind = "application/json"
-            body = json.dumps({"code": 429, "status": "Too Many Requests", "message": message})
+            error = {"code": 429, "status": "Too Many Requests", "message": message, "id": new_id()}
+            body = json.dumps(error)
         else:
             kind, body = "text/plain; charset=utf-8", message
         headers = {
