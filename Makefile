@@ -8,6 +8,7 @@ PORT ?= 8080
 AWS_PORT ?= 4566
 PAIR_PORT ?= 8000
 REGIONS ?= all
+MINUTES ?= 30
 LOCAL := .local
 BIN := .venv/bin
 
@@ -17,7 +18,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	&& echo $$p && break; done)
 
 .PHONY: help run test test-slow lint audit sbom format package ping pair pair-deploy pair-status pair-destroy \
-	bench lock clean python-found
+	soak bench lock clean python-found
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -75,6 +76,9 @@ pair-status: $(BIN)/.installed ## its URLs, health and newest figure: PAIR_REGIO
 
 pair-destroy: $(BIN)/.installed ## delete it: PAIR_REGION=
 	@$(BIN)/python -m infra pair destroy --region "$(PAIR_REGION)"
+
+soak: $(BIN)/.installed $(LOCAL)/aws-venv/.installed ## the pipeline under random faults, then every figure checked: MINUTES=30
+	$(BIN)/python -m tests.reliability.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 bench: $(BIN)/.installed ## the benchmarks: measuring, aggregation, front end
 	$(BIN)/python -m bench.measuring

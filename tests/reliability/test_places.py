@@ -1,4 +1,4 @@
-"""A name that leads to the wrong place: what comes back faster than light is no latency."""
+"""Targets that answer from the wrong place or too late: neither is a latency."""
 
 import socket
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from chalicelib import probe_run
-from chalicelib.sweep import Target
+from chalicelib.sweep import Plan, Target, measure
 
 from cloudping import runs
 from cloudping.regions import rtt_floor_ms
@@ -17,6 +17,9 @@ from cloudping.settings import load
 from cloudping.summaries import SummaryTable
 from cloudping.times import floor_minute, utc_now
 from tests.reliability.conftest import SOURCE, Pipeline
+from tests.testbed import bed
+from tests.testbed.bed import Bed
+from tests.testbed.rules import Rule, addresses
 
 WHEN = floor_minute(utc_now()) - timedelta(minutes=2)
 
@@ -46,3 +49,17 @@ def test_an_answer_faster_than_light_is_flagged_kept_and_in_no_figure(
     assert (cell.figures.samples, cell.figures.percentiles) == (0, {})
     assert cell.figures.failures == {"too_fast": 20}
     assert cell.figures.loss_pct is None
+
+
+class TestOnTestbed:
+    pytestmark = bed.needs_root
+
+    def test_an_answer_after_the_timeout_is_no_latency(self) -> None:
+        late, good = addresses(2)
+        with Bed({late: Rule(rtt_ms=600), good: Rule(rtt_ms=5)}) as net:
+            targets = {host: Target(host) for host in (late, good)}
+            measured = net.call(measure, targets, Plan(attempts=3, timeout_s=0.3, deadline_s=10))
+        assert [(a.latency_ms, a.reason) for a in measured.results[late].attempts] == [
+            (None, "timeout")
+        ] * 3
+        assert all(a.latency_ms is not None for a in measured.results[good].attempts)

@@ -54,8 +54,8 @@ def test_an_emptied_table_of_figures_comes_back_by_backfill(running: Pipeline, n
     empty(running, name, KEYS)
     now = utc_now()
     hours = [WHEN + k * HOUR for k in range((now - WHEN) // HOUR + 1)]
-    tables = backfill.tables(running.wire.client, "")
-    backfill.recompute(tables, dict.fromkeys(TARGETS[:1], hours), now, lambda _: None)
+    installed = tables(running.wire.client, "")
+    backfill.recompute(installed, dict.fromkeys(TARGETS[:1], hours), now, lambda _: None)
     running.aggregate(now)
     assert {one: held(running, one) for one in NAMES} == before
     report = verify.compare(running.wire.client, verify.logged_runs(running.log))
