@@ -1,0 +1,92 @@
+"""Four times the load that it can serve: the site turns away what is too much, and recovers."""
+
+import asyncio
+import itertools
+import logging
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from bench.frontend import memory_mb, serving
+
+log = logging.getLogger(__name__)
+
+SATURATE_S, OVERLOAD_S = 6, 20
+# Pages that are rendered for each request: an address of this length is not kept.
+PADDING = "x" * 600
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a request got: the status (0: none), whether it says when to come back, seconds."""
+
+    status: int
+    retry_after: bool
+    seconds: float
+
+
+async def ask(port: int, number: int) -> Answer:
+    start = time.monotonic()
+    try:
+        async with asyncio.timeout(10):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            path = f"/?within={number}&padding={PADDING}"
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+            text = await reader.read(-1)
+            writer.close()
+    except OSError:
+        return Answer(0, False, time.monotonic() - start)
+    head = text.split(b"\r\n\r\n", 1)[0]
+    status = int(head.split(b" ", 2)[1]) if head else 0
+    return Answer(status, b"\r\nRetry-After: " in head, time.monotonic() - start)
+
+
+async def saturate(port: int) -> float:
+    """Pages per second when sixteen clients each ask again at once."""
+    numbers, end = itertools.count(), time.monotonic() + SATURATE_S
+
+    async def one() -> int:
+        served = 0
+        while time.monotonic() < end:
+            served += (await ask(port, next(numbers))).status == 200
+        return served
+
+    return sum(await asyncio.gather(*(one() for _ in range(16)))) / SATURATE_S
+
+
+async def overload(port: int, rate: float) -> list[Answer]:
+    """Requests that come whether or not those before them were answered."""
+    start, tasks = time.monotonic(), []
+    for k in range(int(rate * OVERLOAD_S)):
+        await asyncio.sleep(start + k / rate - time.monotonic())
+        tasks.append(asyncio.create_task(ask(port, k)))
+    return await asyncio.gather(*tasks)
+
+
+@pytest.mark.slow
+def test_four_times_the_load_that_saturates_it() -> None:
+    with serving("ours") as (port, master):
+        rate = asyncio.run(saturate(port))
+        before = memory_mb(master)
+        answers = asyncio.run(overload(port, 4 * rate))
+        stopped = time.monotonic()
+        while (last := asyncio.run(ask(port, 0))).status != 200 or last.seconds > 0.5:
+            assert time.monotonic() - stopped < 10, "it does not recover"
+        recovered_s = time.monotonic() - stopped
+        after = memory_mb(master)
+    served = [a for a in answers if a.status == 200]
+    shed = [a for a in answers if a.status == 503]
+    slowest = sorted(a.seconds for a in answers)[int(0.99 * len(answers))]
+    log.info(
+        "saturated %.0f/s; of %d at four times that served %d, shed %d, 99 %% within %.2f s; "
+        "recovered in %.1f s; memory %.0f -> %.0f MB",
+        rate, len(answers), len(served), len(shed), slowest, recovered_s, before, after,
+    )  # fmt: skip
+    assert len(served) + len(shed) == len(answers)
+    assert len(served) >= rate * OVERLOAD_S / 2
+    assert shed
+    assert all(a.retry_after for a in shed)
+    assert slowest < 5  # the wait of half a second, then a share of two cores that others use
+    assert recovered_s < 5
+    assert after < before + 30
