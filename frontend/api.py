@@ -546,7 +546,7 @@ def daily(args: dict[str, Any]) -> Response:
     if not 0 <= (last - first).days <= MAX_DAYS:
         abort(400, f"{first} to {last} is not usable: up to {MAX_DAYS} days, start before end.")
     pairs = sorted({pair for frame in snapshot().cells.values() for pair in frame})
-    place = site().store.place()
+    place = site().store.download()
     place.__enter__()  # given back when the stream is closed, however it ends
     response = Response(_zipped(pairs, first, last, site().store), mimetype="application/zip")
     response.call_on_close(lambda: place.__exit__(None, None, None))

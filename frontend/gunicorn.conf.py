@@ -6,7 +6,7 @@ bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  
 # Each worker holds a snapshot of its own: one a core. Threads wait for DynamoDB only.
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 worker_class = "frontend.worker.Worker"
-threads = 8
+threads = 16
 worker_connections = 500  # a worker; the one that kept it waiting longest makes room for the next
 sendfile = False  # it would wait for the client
 keepalive = 75  # longer than the load balancer's idle timeout of 60 s

@@ -20,7 +20,9 @@ CACHE_S: Final = 120
 CACHE_ENTRIES: Final = 256
 # Queries under way at once; what comes beyond waits a little and is then turned away.
 AT_ONCE: Final = 4
-WAIT_S: Final = 5.0
+WAIT_S: Final = 1.0  # it waits on a thread, of which the pages need some
+# Downloads take as long as the client takes, so they have places of their own.
+DOWNLOADS_AT_ONCE: Final = 2
 
 MAX_DAYS: Final = 366
 MAX_HOURS: Final = timedelta(days=31)
@@ -30,6 +32,17 @@ MAX_SAMPLES_RANGE: Final = timedelta(days=31)
 
 class BusyError(Exception):
     """Too many queries are under way; try again shortly."""
+
+
+@contextmanager
+def _within(seconds: float, lock: "threading.Lock | threading.Semaphore") -> Iterator[None]:
+    """Holds the lock; raises BusyError when it does not get free in time."""
+    if not lock.acquire(timeout=seconds):
+        raise BusyError
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +64,25 @@ class Store:
         self._lock = threading.Lock()
         self._asking: dict[Hashable, threading.Lock] = {}
         self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._downloads = threading.BoundedSemaphore(DOWNLOADS_AT_ONCE)
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """One of the few places for a query; raises BusyError when none gets free in time."""
-        if not self._places.acquire(timeout=WAIT_S):
-            raise BusyError
-        try:
+    def download(self) -> Iterator[None]:
+        """One of the few places for a download; raises BusyError when none gets free in time."""
+        with _within(WAIT_S, self._downloads):
             yield
-        finally:
-            self._places.release()
 
     def _once(self, key: Hashable, ask: Callable[[], T]) -> T:
         with self._lock:
             if key in self._answers:
                 return cast(T, self._answers[key])
             turn = self._asking.setdefault(key, threading.Lock())
-        with turn:
+        with _within(WAIT_S, turn):
             with self._lock:
                 if key in self._answers:
                     return cast(T, self._answers[key])
             try:
-                with self.place():
+                with _within(WAIT_S, self._places):
                     answer = ask()
                 with self._lock:
                     self._answers[key] = answer

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import threading
 import zipfile
 from datetime import timedelta
 from typing import Any
@@ -21,6 +22,7 @@ from cloudping.runs import METHOD_KERNEL, NETWORK_SIMULATED
 from cloudping.summaries import Day, HistoryTable
 from cloudping.times import to_iso
 from frontend import api
+from frontend.store import BusyError
 from tests.frontend.conftest import figures, fill, installation, show, site_of, this_minute
 
 PAIR = "/api/v1/pairs/us-east-1/eu-west-1"
@@ -198,6 +200,35 @@ def test_dynamodb_failing_is_503_and_says_when_to_try_again(app: Flask) -> None:
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "5"
     assert "not-there" not in answer.text
+
+
+def test_downloads_that_nobody_takes_keep_no_query_waiting(stored: FlaskClient) -> None:
+    slow = [stored.get("/api/v1/daily.zip") for _ in range(2)]  # not read, so not ended
+    assert stored.get("/api/v1/daily.zip").status_code == 503
+    assert stored.get(f"{PAIR}/history").status_code == 200
+    for download in slow:
+        download.close()
+    assert stored.get("/api/v1/daily.zip").status_code == 200
+
+
+def test_who_waits_for_an_answer_that_does_not_come_is_turned_away(stored: FlaskClient) -> None:
+    """Also the one who asks for the same: only the first waits as long as DynamoDB takes."""
+    asked, answer = threading.Event(), threading.Event()
+
+    def hangs(*_: Any) -> list[Day]:
+        asked.set()
+        answer.wait(30)
+        return []
+
+    store = site_of(stored.application).store
+    first = threading.Thread(target=store._once, args=("same", hangs))
+    first.start()
+    asked.wait(30)
+    with pytest.raises(BusyError):
+        store._once("same", hangs)
+    answer.set()
+    first.join()
+    assert store._once("same", hangs) == []
 
 
 def test_only_reading_is_possible(web: FlaskClient) -> None:
