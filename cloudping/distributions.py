@@ -276,6 +276,8 @@ def decode(data: bytes) -> Distribution:
         entries, steps, counts, why, scheduled, first, last = np.split(
             columns.astype(np.int64), np.cumsum(lengths)[:-1]
         )
+        if entries.sum() != n:
+            raise ValueError(f"{entries.sum()} entries of targets where {n} belong")
         of_source = {name: int(content[name]) for name in ("runs", "scheduled_runs", "until_s")}
         places = [REASONS.index(reason) for reason in reasons]
     except (zlib.error, KeyError, TypeError, ValueError) as error:
