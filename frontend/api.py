@@ -25,7 +25,7 @@ from frontend.cache import keep
 from frontend.figures import DEFAULT_FRAME, DEFAULT_METRIC, FRAMES, METRICS
 from frontend.region_page import known
 from frontend.site import site, snapshot
-from frontend.store import MAX_DAYS, MAX_HOURS, MAX_PAGE, MAX_SAMPLES_RANGE
+from frontend.store import MAX_DAYS, MAX_HOURS, MAX_PAGE, MAX_SAMPLES_RANGE, NEAR_YEARS
 
 LICENCE: Final = "CC BY 4.0"
 LICENCE_TEXT: Final = (
@@ -44,8 +44,9 @@ Everything here may be read from any site (CORS) and without a key. The data are
 Limits: by default 600 requests a minute of a client (of IPv6, its /64) to each process of the site,
 also all at once; beyond that the answer is 429, and when the site is busy 503, both with
 `Retry-After`. Daily figures span up to {MAX_DAYS} days, hourly ones and samples up to
-{MAX_HOURS.days} days; a page of samples has up to {MAX_PAGE} runs. Address and headers
-together have up to 16 KiB. Any other method than GET, HEAD and OPTIONS is 405."""
+{MAX_HOURS.days} days, in the years {NEAR_YEARS[0]} to {NEAR_YEARS[1]}; a page of samples has up to
+{MAX_PAGE} runs. Address and headers together have up to 16 KiB. Any other method than GET, HEAD and
+OPTIONS is 405."""
 
 
 class _Parser(FlaskParser):
@@ -110,6 +111,12 @@ def _time(description: str, **more: Any) -> ma.fields.AwareDateTime:
     return ma.fields.AwareDateTime(
         "iso", default_timezone=UTC, metadata={"description": description}, **more
     )
+
+
+def _near(value: date) -> None:
+    """Times that can be reckoned with: `datetime` ends at the years 1 and 9999."""
+    if not NEAR_YEARS[0] <= value.year <= NEAR_YEARS[1]:
+        raise ma.ValidationError(f"Must be in the years {NEAR_YEARS[0]} to {NEAR_YEARS[1]}.")
 
 
 class FiguresSchema(ma.Schema):
@@ -299,19 +306,21 @@ class HistoryQuery(RowsQuery):
         load_default="day",
         validate=OneOf(("day", "hour")),
     )
-    start = _time("default: a year (day) or two weeks (hour) before end", load_default=None)
-    end = _time("default: now", load_default=None)
+    start = _time(
+        "default: a year (day) or two weeks (hour) before end", load_default=None, validate=_near
+    )
+    end = _time("default: now", load_default=None, validate=_near)
 
 
 class SamplesQuery(RowsQuery):
-    start = _time("default: 24 hours before end", load_default=None)
-    end = _time("default: now; at most 31 days after start", load_default=None)
+    start = _time("default: 24 hours before end", load_default=None, validate=_near)
+    end = _time("default: now; at most 31 days after start", load_default=None, validate=_near)
     limit = ma.fields.Integer(
         load_default=MAX_PAGE,
         validate=Range(1, MAX_PAGE),
         metadata={"description": "runs (of several samples each) a page"},
     )
-    cursor = _time("from the page before", load_default=None)
+    cursor = _time("from the page before", load_default=None, validate=_near)
 
 
 class DistributionQuery(RowsQuery):
@@ -320,9 +329,13 @@ class DistributionQuery(RowsQuery):
 
 class DailyQuery(ma.Schema):
     start = ma.fields.Date(
-        load_default=None, metadata={"description": "first day; default: 30 days before end"}
+        load_default=None,
+        validate=_near,
+        metadata={"description": "first day; default: 30 days before end"},
     )
-    end = ma.fields.Date(load_default=None, metadata={"description": "last day; default: today"})
+    end = ma.fields.Date(
+        load_default=None, validate=_near, metadata={"description": "last day; default: today"}
+    )
 
 
 @blueprint.after_request

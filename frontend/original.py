@@ -13,7 +13,7 @@ from frontend import status
 from frontend.cache import keep
 from frontend.figures import FRAMES, METRICS, Metric
 from frontend.site import site, snapshot
-from frontend.store import MAX_DAYS, MAX_HOURS
+from frontend.store import MAX_DAYS, MAX_HOURS, NEAR_YEARS
 
 blueprint = Blueprint("original", __name__, url_prefix="/api")
 
@@ -164,6 +164,8 @@ def _time(name: str, default: datetime) -> datetime:
         return default
     try:
         moment = datetime.fromisoformat(text)
+        if not NEAR_YEARS[0] <= moment.year <= NEAR_YEARS[1]:
+            raise ValueError
     except ValueError:
         abort(400, f"{name}={text!r} is not usable: an ISO 8601 time, e.g. 2026-11-20T06:00:00Z.")
     return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)

@@ -25,6 +25,7 @@ WAIT_S: Final = 1.0  # it waits on a thread, of which the pages need some
 DOWNLOADS_AT_ONCE: Final = 2
 
 MAX_DAYS: Final = 366
+NEAR_YEARS: Final = (2000, 2100)
 MAX_HOURS: Final = timedelta(days=31)
 MAX_PAGE: Final = 288  # runs: a day at one every 5 minutes
 MAX_SAMPLES_RANGE: Final = timedelta(days=31)
