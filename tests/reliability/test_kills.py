@@ -110,12 +110,3 @@ def test_a_probe_killed_while_it_writes(aws: int, fault: str, stored: int) -> No
     assert put_missing(probe.table, log + again, long_ago, utc_now()).put == 0
     assert probe.stored(moment) == before
     assert len(before) == 1
-
-
-def test_a_table_that_never_answers_is_given_up_with_an_error(aws: int) -> None:
-    moment = WHEN - timedelta(minutes=9)
-    probe = Probe(aws, proxy.NO_ANSWER)
-    log, code = probe.run(moment)
-    assert code == 1
-    assert len(verify.logged_runs(log)) == 1
-    assert probe.stored(moment) == []

@@ -62,28 +62,28 @@ def compare(pipeline: Pipeline) -> verify.Report:
     return verify.compare(pipeline.wire.client, verify.logged_runs(pipeline.log))
 
 
-@pytest.mark.parametrize("fault", [throttled, failing, unreachable])
-def test_a_write_that_fails_twice_is_tried_a_third_time(pipeline: Pipeline, fault: Fault) -> None:
-    pipeline.wire.faults["PutItem"] = first(2, fault)
-    pipeline.wire.met.clear()
-    assert pipeline.probe(WHEN)["written"]
-    assert pipeline.wire.met["PutItem"] == 3
-    assert len(pipeline.runs(WHEN, WHEN)) == 1
+def test_a_write_that_fails_twice_is_tried_a_third_time(pipeline: Pipeline) -> None:
+    for k, fault in enumerate((throttled, failing, unreachable)):
+        moment = WHEN + 5 * k * MINUTE
+        pipeline.wire.faults["PutItem"] = first(2, fault)
+        pipeline.wire.met.clear()
+        assert pipeline.probe(moment)["written"]
+        assert pipeline.wire.met["PutItem"] == 3
+        assert len(pipeline.runs(moment, moment)) == 1
 
 
-@pytest.mark.parametrize("fault", [throttled, failing, unreachable])
-def test_a_write_that_fails_for_good_is_raised_and_its_run_recovered(
-    pipeline: Pipeline, fault: Fault
-) -> None:
-    pipeline.wire.faults["PutItem"] = fault
-    with pytest.raises(StoreError, match="put_item on table PingTest failed"):
-        pipeline.probe(WHEN)  # so that Lambda tries again and counts an error
-    pipeline.wire.faults.clear()
-    assert pipeline.runs(WHEN, WHEN) == []
-    assert [recover(pipeline), recover(pipeline)] == [1, 0]
-    (run,) = pipeline.runs(WHEN, WHEN)
-    ((logged,),) = verify.logged_runs(pipeline.log).values()
-    assert run.results == logged.results
+def test_a_write_that_fails_for_good_is_raised_and_its_run_recovered(pipeline: Pipeline) -> None:
+    for k, fault in enumerate((throttled, failing, unreachable)):
+        moment = WHEN + 5 * k * MINUTE
+        pipeline.wire.faults["PutItem"] = fault
+        with pytest.raises(StoreError, match="put_item on table PingTest failed"):
+            pipeline.probe(moment)  # so that Lambda tries again and counts an error
+        pipeline.wire.faults.clear()
+        assert pipeline.runs(moment, moment) == []
+        assert [recover(pipeline), recover(pipeline)] == [1, 0]
+        (run,) = pipeline.runs(moment, moment)
+        (logged,) = verify.logged_runs(pipeline.log)[run.region, moment]
+        assert run.results == logged.results
 
 
 def test_a_write_whose_answer_is_lost_is_there_once(pipeline: Pipeline) -> None:
@@ -158,16 +158,14 @@ def test_batches_that_are_partly_unprocessed_give_the_same_tables(pipeline: Pipe
     assert report.percentiles == len(("1W", "1M", "1Y")) * len(TARGETS) * len(PERCENTILES)
 
 
-@pytest.mark.parametrize("fault", [throttled, failing, unreachable, garbage])
-def test_an_aggregator_that_cannot_read_says_so_and_the_next_is_right(
-    pipeline: Pipeline, fault: Fault
-) -> None:
+def test_an_aggregator_that_cannot_read_says_so_and_the_next_is_right(pipeline: Pipeline) -> None:
     for k in range(12):
         pipeline.probe(WHEN + 5 * k * MINUTE)
     began = utc_now()
-    pipeline.wire.faults["Query"] = fault
-    report = pipeline.aggregate(began)
-    assert "PingTest" in report["failed"][SOURCE]
+    for fault in (throttled, failing, unreachable, garbage):
+        pipeline.wire.faults["Query"] = fault
+        report = pipeline.aggregate(began)
+        assert "PingTest" in report["failed"][SOURCE]
     pipeline.wire.faults.clear()
     assert not pipeline.aggregate(began + MINUTE)["failed"]
     found = compare(pipeline)
