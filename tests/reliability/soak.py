@@ -171,7 +171,9 @@ class Soak:
         sent: list[datetime] = []
         with ThreadPoolExecutor(max_workers=12) as pool:
             while not self._stop.wait(plan.uniform(1, 8)):
-                moment = now - timedelta(minutes=plan.randrange(2, LATEST // timedelta(minutes=1)))
+                # Most are a little late, few very: each hour touched is work for the aggregator.
+                latest = LATEST if plan.random() < 0.1 else timedelta(hours=3)
+                moment = now - timedelta(minutes=plan.randrange(2, latest // timedelta(minutes=1)))
                 if sent and plan.random() < 0.3:
                     moment = plan.choice(sent)
                 sent.append(moment)
