@@ -84,7 +84,9 @@ def places(item: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("name", PARSERS)
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 @given(data=st.data())
 def test_any_item_is_a_record_or_an_item_error(name: str, data: st.DataObject) -> None:
     make, parse = PARSERS[name]
@@ -108,7 +110,7 @@ def test_any_item_is_a_record_or_an_item_error(name: str, data: st.DataObject) -
         assert len(str(error)) < 2000
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_any_bytes_are_a_distribution_or_a_value_error(data: st.DataObject) -> None:
     """Also those with a right checksum, which a broken writer would make."""

@@ -3,10 +3,11 @@
 import logging
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from flask.testing import FlaskClient
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
@@ -169,9 +170,7 @@ def check(answer: TestResponse) -> None:
     assert grade(answer) == 140
 
 
-fuzz = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+fuzz = settings(max_examples=60, deadline=None, derandomize=True)
 words = st.text(max_size=40) | st.sampled_from(
     ["p_50", "1D", "now", "us-east-1", "nan", "inf", "-0", "1e309", "<script>alert(1)</script>",
      "../../etc/passwd", "%00", "'", "x" * 3000]
@@ -182,11 +181,11 @@ words = st.text(max_size=40) | st.sampled_from(
 @given(path=st.lists(words, max_size=5), slash=st.sampled_from(["/", "//", "/./", "/%2e%2e/"]))
 @example(path=["", "evil.example", ""], slash="/")
 def test_any_path(site: FlaskClient, path: list[str], slash: str) -> None:
-    answer = site.get("/" + slash.join(path))
+    # The path as the server hands it on; the test client would take "//a" for a host.
+    asked = ("/" + slash.join(path)).encode(errors="surrogatepass").decode("latin-1")
+    answer = site.get("/", environ_overrides={"PATH_INFO": asked})
     check(answer)
-    location = answer.headers.get("Location", "/")
-    assert location.startswith("/")
-    assert not location.startswith("//")
+    assert urlsplit(answer.headers.get("Location", "/")).netloc in ("", "localhost")
 
 
 @fuzz
