@@ -127,8 +127,9 @@ class Soak:
         if operation.endswith(WRITES) and self._choices.random() < KILL_SHARE:
             return self._choices.choice(proxy.KILLED)
         if self._choices.random() < FAULT_SHARE:
-            of_batch = (proxy.UNPROCESSED,) * operation.endswith("BatchWriteItem")
-            return self._choices.choice(proxy.FAULTS + of_batch)
+            return self._choices.choice(proxy.FAULTS)
+        if operation.endswith("BatchWriteItem") and self._choices.random() < FAULT_SHARE:
+            return proxy.UNPROCESSED
         return proxy.HEALTHY
 
     def _kill(self, body: bytes) -> None:
