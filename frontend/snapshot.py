@@ -172,7 +172,7 @@ class Keeper:
         client = self._client()
         states = tuple(RegionTable(client, self._prefix).all())
         codes = [state.region.code for state in states if state.is_source]
-        runs, seen = self._runs(client, old, codes, now)
+        runs, seen = self._runs(client, old, [s for s in states if s.is_source], now)
         cells: dict[str, Mapping[Pair, Summary]] = {NOW: {(s.region_from, s.region_to): s
                        for run in runs.values() for s in summaries_of_run(run)}}  # fmt: skip
         cells |= self._figures(client, old, codes, now)
@@ -226,7 +226,7 @@ class Keeper:
             return None
 
     def _runs(
-        self, client: Any, old: Snapshot, codes: list[str], now: datetime
+        self, client: Any, old: Snapshot, sources: list[RegionState], now: datetime
     ) -> tuple[dict[str, Run], dict[str, tuple[datetime, ...]]]:
         """The newest run of each source, and when it ran within the last day.
 
@@ -236,13 +236,14 @@ class Keeper:
         table = RunTable(client, self._prefix)
         all_keys = self._keys_read_at is None or now - self._keys_read_at >= KEYS_EVERY
         runs, seen = {}, {}
-        for code in codes:
+        for state in sources:
+            code = state.region.code
             last = old.runs.get(code)
             fresh: list[Run] = []
             if last is None:
                 newest = table.latest(code, now)
                 fresh = [newest] if newest else []
-            elif now >= last.timestamp + timedelta(seconds=last.interval_s):
+            elif now >= last.timestamp + _interval(last, state):
                 fresh = table.between(code, last.timestamp + timedelta(milliseconds=1), now).runs
                 self._stop.wait(self._pause_s)
             if newest_run := (fresh[-1] if fresh else last):
@@ -254,6 +255,14 @@ class Keeper:
         if all_keys:
             self._keys_read_at = now
         return runs, seen
+
+
+def _interval(last: Run, state: RegionState) -> timedelta:
+    """How long until the next run: the shorter of what the last run and the catalogue say.
+
+    The last run alone would hide for a whole old interval that the schedule was made denser.
+    """
+    return timedelta(seconds=min(last.interval_s, state.interval_s or last.interval_s))
 
 
 def _in_plain_words(error: Exception) -> str:

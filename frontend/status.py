@@ -65,12 +65,14 @@ def _source(snapshot: Snapshot, state: RegionState, now: datetime) -> SourceStat
     since = now - DAY
     if state.earliest_data and state.earliest_data > since:
         since = state.earliest_data
-    expected = max(seen, int((now - since).total_seconds() // interval_s)) if interval_s else seen
-    losses = [
-        cell.figures.loss_pct
-        for pair, cell in snapshot.cells.get("1D", {}).items()
-        if pair[0] == code and cell.figures.loss_pct is not None
-    ]
+    row = [c.figures for pair, c in snapshot.cells.get("1D", {}).items() if pair[0] == code]
+    coverage_pct = max((f.coverage_pct for f in row if f.coverage_pct is not None), default=0)
+    if seen and coverage_pct:
+        # The aggregator knows which schedule each run belonged to, also where that has changed.
+        expected = max(seen, round(100 * seen / coverage_pct))
+    else:
+        expected = max(seen, int((now - since).total_seconds() // interval_s) if interval_s else 0)
+    losses = [f.loss_pct for f in row if f.loss_pct is not None]
     return SourceStatus(
         code=code,
         state="waiting" if run is None else state_of(run.timestamp, interval_s, now),

@@ -76,9 +76,22 @@ def test_status_lists_those_in_trouble_first() -> None:
         ("ap-northeast-1", "ok"),
         ("eu-west-1", "ok"),
     ]
-    assert (found[1].seen, found[1].expected) == (3, 288)
     page = show(snapshot).get("/status").text
     assert "1 of 3 sources need a look." in page
+
+
+@pytest.mark.parametrize(("coverage_pct", "expected"), [(None, 288), (100.0, 3), (30.0, 10)])
+def test_expected_runs_follow_coverage_else_the_interval(
+    coverage_pct: float | None, expected: int
+) -> None:
+    good = installation()
+    day = {
+        pair: replace(cell, figures=replace(cell.figures, coverage_pct=coverage_pct))
+        for pair, cell in good.cells["1D"].items()
+    }
+    snapshot = replace(good, cells={**good.cells, "1D": day})
+    source = next(s for s in status.sources(snapshot, this_minute()) if s.code == "eu-west-1")
+    assert (source.seen, source.expected) == (3, expected)
 
 
 @pytest.mark.parametrize(

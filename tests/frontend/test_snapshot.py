@@ -140,3 +140,18 @@ def test_what_is_missing_is_said_in_the_order_in_which_it_comes(dynamodb: Any) -
     ]
     fill(dynamodb)
     assert missing() == []
+
+
+def test_a_denser_schedule_is_seen_at_once(dynamodb: Any) -> None:
+    """The last run says every hour, the catalogue every minute: the next run shows at once."""
+    now = this_minute()
+    state = replace(states()[0], is_source=True, interval_s=60)
+    RegionTable(dynamodb).put(state)
+    code = state.region.code
+    runs = RunTable(dynamodb)
+    runs.put_once(run(code, now - timedelta(minutes=3), interval_s=3600))
+    keeper = Keeper(lambda: dynamodb, "", 60, clock=lambda: now)
+    keeper.refresh()
+    runs.put_once(run(code, now - timedelta(minutes=1), interval_s=60))
+    keeper.refresh()
+    assert keeper.snapshot.runs[code].timestamp == now - timedelta(minutes=1)
