@@ -322,7 +322,13 @@ class HistoryTable:
                 ":last": {"S": f"{last:%Y-%m}"},
             },
         )
-        return ((item["month"], item["days"]) for item in items)
+        for item in items:
+            month, days = item.get("month"), item.get("days")
+            if not isinstance(month, str) or not isinstance(days, Mapping):
+                attribute, value = ("days", days) if isinstance(month, str) else ("month", month)
+                key = f"{region_from}#{region_to}/{month}"
+                raise ItemError(self.name, key, attribute, value, "as summaries.py writes it")
+            yield month, days
 
     def update(self, days: Iterable[Day]) -> int:
         """Writes those of the days that differ from what is stored; returns how many did.

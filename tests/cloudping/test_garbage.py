@@ -7,15 +7,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloudping import distributions, regions, runs, summaries
-from cloudping.errors import ItemError
+from cloudping import distributions, dynamo, regions, runs, summaries
+from cloudping.errors import ItemError, SettingError
 from cloudping.runs import METHOD_KERNEL
+from cloudping.settings import TABLE, load
 
 AT = datetime(2026, 11, 20, 6, tzinfo=UTC)
 
@@ -108,6 +110,74 @@ def test_any_item_is_a_record_or_an_item_error(name: str, data: st.DataObject) -
         parse(item)
     except ItemError as error:
         assert len(str(error)) < 2000
+
+
+def days_of(item: Any) -> list[summaries.Day]:
+    """What the history's reader makes of an item that DynamoDB gives it."""
+
+    def query(**_: object) -> Any:
+        return {"Items": [dynamo.to_wire(item)]}
+
+    table = summaries.HistoryTable(SimpleNamespace(query=query))
+    return table.between("us-east-1", "eu-west-1", AT.date(), AT.date())
+
+
+A_DAY = {
+    "samples": 2, "latency": 1.5, "p_50": 1.5, "min": 1.0, "max": 2.0, "loss_pct": 33.3,
+    "failures": {"timeout": 1}, "methods": [METHOD_KERNEL], "first_sample": "00:00",
+    "last_sample": "06:00", "network": "aws",
+}  # fmt: skip
+
+json_content = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    changed=st.dictionaries(st.sampled_from([*A_DAY]), json_content, max_size=3),
+    missing=st.sets(st.sampled_from([*A_DAY]), max_size=2),
+)
+def test_any_day_of_history_is_a_day_or_an_item_error(
+    changed: dict[str, Any], missing: set[str]
+) -> None:
+    good = {"pair": "us-east-1#eu-west-1", "month": "2026-11"}
+    assert len(days_of({**good, "days": {"20": json.dumps(A_DAY)}})) == 1
+    text = json.dumps({n: v for n, v in (A_DAY | changed).items() if n not in missing})
+    try:
+        days_of({**good, "days": {"20": text}})
+    except ItemError as error:
+        assert "us-east-1#eu-west-1/2026-11" in str(error)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(
+    month=st.text(max_size=8) | st.just("2026-11"),
+    days=st.none()
+    | st.text(max_size=5)
+    | st.dictionaries(st.text(min_size=1, max_size=3) | st.just("20"), st.none() | st.text()),
+)
+def test_any_month_of_history_is_its_days_or_an_item_error(month: str, days: Any) -> None:
+    try:
+        days_of({"pair": "us-east-1#eu-west-1", "month": month, "days": days})
+    except ItemError as error:
+        assert "us-east-1#eu-west-1" in str(error)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    name=st.sampled_from([setting.env for setting in TABLE]),
+    value=st.text(max_size=20) | st.integers().map(str) | st.floats().map(str),
+)
+def test_any_setting_is_a_setting_or_a_setting_error(name: str, value: str) -> None:
+    try:
+        load({name: value})
+    except SettingError as error:
+        assert name in str(error) or "PROBE_" in str(error)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
