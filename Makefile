@@ -27,7 +27,7 @@ run: $(BIN)/.installed $(LOCAL)/aws-venv/.installed ## the whole pipeline on thi
 	@exec $(BIN)/python -m infra local --port $(PORT) --aws-port $(AWS_PORT) --regions $(REGIONS)
 
 test: $(BIN)/.installed $(LOCAL)/aws-venv/.installed ## all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(BIN)/.installed $(LOCAL)/aws-venv/.installed ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
