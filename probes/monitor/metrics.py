@@ -3,11 +3,11 @@
 from math import sqrt
 from typing import Final
 
-from monitor.observations import Observation
-from monitor.settings import Watched
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from cloudping.runs import METHOD_KERNEL, REASONS
+from monitor.observations import Observation
+from monitor.settings import Watched
 
 # 61 µs to 4 s in steps of the square root of 2: the bounds of a native histogram of schema 1, so
 # that a move to native histograms changes no quantile.
