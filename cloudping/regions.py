@@ -7,7 +7,7 @@ announcement, and the coordinates are that place's in GeoNames (geonames.org, CC
 to 0.01 degrees. They are good to some 100 km, which is all that `rtt_floor_ms` asks of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -202,7 +202,11 @@ class RegionState:
 
 
 class RegionTable:
-    """`cloudping_regions`: HASH `region`; two indexes by what the region is used for."""
+    """`cloudping_regions`: HASH `region`; two indexes by what the region is used for.
+
+    The first item that makes no sense is raised, unless a list `bad` is handed over that takes the
+    errors: then one broken item does not stop what concerns the others.
+    """
 
     NAME = "cloudping_regions"
     SOURCE_INDEX = "active_from-region-index"
@@ -242,18 +246,20 @@ class RegionTable:
                 },
             )
 
-    def all(self) -> list[RegionState]:
+    def all(self, bad: list[ItemError] | None = None) -> list[RegionState]:
         """Every region of the installation, in the order of their codes."""
         items = dynamo.pages(self._client.scan, self.name)
-        return sorted(map(self._from_item, items), key=lambda state: state.region.code)
+        return sorted(self._read(items, bad), key=lambda state: state.region.code)
 
-    def sources(self) -> list[RegionState]:
-        return self._active(self.SOURCE_INDEX, "active_from")
+    def sources(self, bad: list[ItemError] | None = None) -> list[RegionState]:
+        return self._active(self.SOURCE_INDEX, "active_from", bad)
 
     def targets(self) -> list[RegionState]:
         return self._active(self.TARGET_INDEX, "active_to")
 
-    def _active(self, index: str, attribute: str) -> list[RegionState]:
+    def _active(
+        self, index: str, attribute: str, bad: list[ItemError] | None = None
+    ) -> list[RegionState]:
         items = dynamo.pages(
             self._client.query,
             self.name,
@@ -262,10 +268,18 @@ class RegionTable:
             ExpressionAttributeNames={"#active": attribute},
             ExpressionAttributeValues={":true": {"S": "True"}},
         )
-        return [self._from_item(item) for item in items]
+        return list(self._read(items, bad))
 
-    def _from_item(self, item: dynamo.Item) -> RegionState:
-        return _from_item(item, self.name)
+    def _read(
+        self, items: Iterable[dynamo.Item], bad: list[ItemError] | None
+    ) -> Iterator[RegionState]:
+        for item in items:
+            try:
+                yield _from_item(item, self.name)
+            except ItemError as error:
+                if bad is None:
+                    raise
+                bad.append(error)
 
 
 def _to_item(state: RegionState) -> dynamo.Item:

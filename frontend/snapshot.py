@@ -1,5 +1,6 @@
 """What the pages show: one snapshot of matrix, regions and runs, renewed in the background."""
 
+import gc
 import logging
 import sys
 import threading
@@ -21,13 +22,13 @@ log = logging.getLogger(__name__)
 
 Pair = tuple[str, str]
 
-# All figures are read anew this often, whatever the aggregator's marks say.
-FULL_EVERY: Final = timedelta(minutes=10)
+# Each row of each timeframe is read anew this often, whatever the aggregator's marks say.
+ROWS_EVERY: Final = timedelta(minutes=10)
 # The keys of a day's runs are read anew this often, to find those that came late.
 KEYS_EVERY: Final = timedelta(minutes=15)
 DAY: Final = timedelta(days=1)
 # Between two queries of a refresh, so that parsing their answers does not hold up requests.
-PAUSE_S: Final = 0.02
+PAUSE_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +130,8 @@ class Keeper:
         """`client` gives the DynamoDB client; it is not called before the first refresh."""
         self._client, self._prefix = client, prefix
         self._refresh_s, self._clock = refresh_s, clock
-        self._full_read_at: datetime | None = None
         self._marks: dict[str, Mapping[str, str]] = {}
+        self._row_due_at: dict[tuple[str, str], datetime] = {}
         self._pause_s = 0.0
         self._keys_read_at: datetime | None = None
         self._stop = threading.Event()
@@ -149,6 +150,11 @@ class Keeper:
     def _run(self) -> None:
         while not self._stop.is_set():
             self.refresh()
+            if self.snapshot.number == 1:
+                # What start-up made stays: the collector need not go through all of it again and
+                # again, each time stopping every request for as long as rendering a page takes.
+                gc.collect()
+                gc.freeze()
             # Until everything has come up, look more often than a day's traffic would warrant.
             wait_s = min(self._refresh_s, 5.0) if self.snapshot.missing else self._refresh_s
             self._stop.wait(wait_s)
@@ -170,20 +176,29 @@ class Keeper:
     def _read(self, old: Snapshot) -> Snapshot:
         now = self._clock()
         client = self._client()
-        states = tuple(RegionTable(client, self._prefix).all())
+        states = self._states(client, old)
         codes = [state.region.code for state in states if state.is_source]
         runs, seen = self._runs(client, old, [s for s in states if s.is_source], now)
-        cells: dict[str, Mapping[Pair, Summary]] = {NOW: {(s.region_from, s.region_to): s
-                       for run in runs.values() for s in summaries_of_run(run)}}  # fmt: skip
+        cells: dict[str, Mapping[Pair, Summary]] = {NOW: _last_runs(old, runs)}
         cells |= self._figures(client, old, codes, now)
         # The first read is wanted soon; the later ones must not be felt.
         self._pause_s = PAUSE_S
         return Snapshot(old.number + 1, now, states, cells, runs, seen)
 
+    def _states(self, client: Any, old: Snapshot) -> tuple[RegionState, ...]:
+        """The catalogue; of a region whose item makes no sense, what was known of it before."""
+        bad: list[ItemError] = []
+        states = RegionTable(client, self._prefix).all(bad)
+        for error in bad:
+            log.error("%s", error)
+        broken = {error.key for error in bad}
+        states += [state for state in old.states if state.region.code in broken]
+        return tuple(sorted(states, key=lambda state: state.region.code))
+
     def _figures(
         self, client: Any, old: Snapshot, codes: list[str], now: datetime
     ) -> dict[str, dict[Pair, Summary]]:
-        """The matrix of each timeframe; only rows that the aggregator marks as changed are read.
+        """The matrix of each timeframe; a row is read when the aggregator marks it, or in its turn.
 
         It fingerprints what it wrote of a source and timeframe, after writing it. The marks are
         read first, so that a change in between is seen the next time.
@@ -195,25 +210,35 @@ class Keeper:
             state = buckets.state(code)
             marks[code] = state.written if state else {}
             self._stop.wait(self._pause_s)
-        full = self._full_read_at is None or now - self._full_read_at >= FULL_EVERY
         cells = {name: dict(old.cells.get(name, {})) for name in TIMEFRAMES}
+        due_at = dict(self._row_due_at)
+        rows = [(timeframe, code) for timeframe in TIMEFRAMES for code in codes]
         for timeframe, matrix in cells.items():
-            if full and (whole := self._readable(partial(table.all, timeframe))) is not None:
-                matrix.clear()
+            first = not self._row_due_at
+            if first and (whole := self._readable(partial(table.all, timeframe))) is not None:
                 matrix.update(((s.region_from, s.region_to), s) for s in whole)
+                # From now on one row after the other, so that no refresh has much to read.
+                due_at |= {
+                    row: now + ROWS_EVERY * (k + 1) / len(rows)
+                    for k, row in enumerate(rows)
+                    if row[0] == timeframe
+                }
                 continue
             for code in codes:
                 mark = marks[code].get(timeframe)
-                if full or mark is None or mark != self._marks.get(code, {}).get(timeframe):
-                    row = self._readable(partial(table.of_source, timeframe, code))
-                    if row is not None:
-                        for pair in [pair for pair in matrix if pair[0] == code]:
-                            del matrix[pair]
-                        matrix.update(((s.region_from, s.region_to), s) for s in row)
-                    self._stop.wait(self._pause_s)
-        self._marks = marks
-        if full:
-            self._full_read_at = now
+                changed = mark is None or mark != self._marks.get(code, {}).get(timeframe)
+                due = now >= due_at.get((timeframe, code), now)
+                if due:
+                    due_at[timeframe, code] = now + ROWS_EVERY
+                elif not changed:
+                    continue
+                row = self._readable(partial(table.of_source, timeframe, code))
+                if row is not None:
+                    for pair in [pair for pair in matrix if pair[0] == code]:
+                        del matrix[pair]
+                    matrix.update(((s.region_from, s.region_to), s) for s in row)
+                self._stop.wait(self._pause_s)
+        self._marks, self._row_due_at = marks, due_at
         return cells
 
     @staticmethod
@@ -255,6 +280,19 @@ class Keeper:
         if all_keys:
             self._keys_read_at = now
         return runs, seen
+
+
+def _last_runs(old: Snapshot, runs: Mapping[str, Run]) -> dict[Pair, Summary]:
+    """The cells of `now`; those of a run that is still the last one are taken over."""
+    cells: dict[Pair, Summary] = {}
+    for code, run in runs.items():
+        if run is old.runs.get(code):
+            known = old.cells[NOW]
+            row = [known[pair] for target in run.results if (pair := (code, target)) in known]
+        else:
+            row = list(summaries_of_run(run))
+        cells |= {(s.region_from, s.region_to): s for s in row}
+    return cells
 
 
 def _interval(last: Run, state: RegionState) -> timedelta:

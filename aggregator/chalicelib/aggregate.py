@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from cloudping import distributions
 from cloudping.distributions import DAY, HOUR, Bucket, State, figures, floor, following, networks
-from cloudping.errors import CloudPingError
+from cloudping.errors import CloudPingError, ItemError
 from cloudping.regions import RegionState, suggest
 from cloudping.runs import KeyBatch, RunKey
 from cloudping.summaries import TIMEFRAMES, Day, Summary
@@ -55,11 +55,15 @@ def run(
     the others from being done; its message is under `failed`.
     """
     began, began_cpu = perf_counter(), process_time()
-    known = {state.region.code: state for state in tables.regions.all()}
+    bad: list[ItemError] = []
+    known = {state.region.code: state for state in tables.regions.all(bad)}
+    failed = {
+        str(error.key): str(error) for error in bad if sources is None or error.key in sources
+    }
     for code in sources or ():
-        if code not in known:
+        if code not in known and code not in failed:
             raise CloudPingError(f"source {code!r} is not in cloudping_regions; {suggest(code)}?")
-    total, failed, done = Counts(), {}, []
+    total, done = Counts(), []
     for code, region in known.items():
         if sources is not None and code not in sources:
             continue

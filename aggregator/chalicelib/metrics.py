@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from cloudping.distributions import HOUR, floor
+from cloudping.errors import ItemError
 from cloudping.runs import LOSS_REASONS, REASONS
 
 from .rollup import Tables
@@ -40,9 +41,10 @@ class Health:
 
 def measure(tables: Tables, now: datetime) -> Health:
     """Reads the catalogue and each source's last whole hour, after the aggregator's run."""
-    sources = tables.regions.sources()
+    bad: list[ItemError] = []
+    sources = tables.regions.sources(bad)
     hour = floor(HOUR, now) - timedelta(hours=1)
-    silent, late_s, due, made, lost, answered = 0, 0.0, 0, 0, 0, 0
+    silent, late_s, due, made, lost, answered = len(bad), 0.0, 0, 0, 0, 0
     for state in sources:
         interval = timedelta(seconds=state.interval_s)
         age = None if state.latest_data is None else now - state.latest_data
@@ -57,7 +59,7 @@ def measure(tables: Tables, now: datetime) -> Health:
             lost += int(distribution.failures[:, _LOST].sum())
             answered += int(distribution.counts.sum())
     return Health(
-        sources=len(sources),
+        sources=len(sources) + len(bad),
         silent_sources=silent,
         failed_runs=max(0, due - made),
         lateness_s=round(late_s, 1),

@@ -222,6 +222,18 @@ def test_bad_items_are_counted_reported_and_left(install: Installation) -> None:
     assert install.client.scan(TableName="PingTest")["Count"] == len(bad) + 1
 
 
+def test_a_region_whose_item_is_broken_fails_alone(install: Installation) -> None:
+    install.add(a_run(START))
+    broken = {"region": {"S": "eu-west-9"}, "active_from": {"S": "True"}}
+    install.client.put_item(TableName="cloudping_regions", Item=broken)
+    report = install.aggregate(START + 20 * MINUTE)
+    assert list(report["failed"]) == ["eu-west-9"]
+    assert "region_name is None" in report["failed"]["eu-west-9"]
+    assert install.cells()["us-east-1"].figures.samples == 2
+    one = install.aggregate(START + 21 * MINUTE, sources=[SOURCE])
+    assert one["failed"] == {}
+
+
 def test_a_bucket_outlives_its_raw_runs(steady: Fill) -> None:
     now = START + 3 * HOURS
     world = steady(START, now)

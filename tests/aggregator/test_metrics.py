@@ -66,6 +66,14 @@ def test_a_slow_schedule_is_not_silent_between_its_runs(dynamodb: Any) -> None:
     assert (health.silent_sources, health.lateness_s, health.loss_pct) == (0, 0.0, None)
 
 
+def test_a_source_whose_item_is_broken_counts_as_silent(dynamodb: Any) -> None:
+    add_source(dynamodb, "us-east-1", NOW - timedelta(minutes=5))
+    broken = {"region": {"S": "eu-west-9"}, "active_from": {"S": "True"}}
+    dynamodb.put_item(TableName="cloudping_regions", Item=broken)
+    health = metrics.measure(trigger.tables(dynamodb, ""), NOW)
+    assert (health.sources, health.silent_sources) == (2, 1)
+
+
 @pytest.mark.parametrize("loss_pct", [0.0, None])
 def test_the_line_has_the_embedded_metric_format(loss_pct: float | None) -> None:
     """The keys that CloudWatch asks for, and each metric's value at the top."""

@@ -130,6 +130,17 @@ def test_broken_item_names_key_and_attribute(dynamodb: Any) -> None:
         RegionTable(dynamodb).all()
 
 
+def test_a_broken_item_need_not_stop_the_others(dynamodb: Any) -> None:
+    table = RegionTable(dynamodb)
+    table.put(STATE)
+    broken = {"region": {"S": "eu-west-9"}, "active_from": {"S": "True"}}
+    dynamodb.put_item(TableName="cloudping_regions", Item=broken)
+    for read in (table.all, table.sources):
+        bad: list[ItemError] = []
+        assert read(bad) == [STATE]
+        assert [error.key for error in bad] == ["eu-west-9"]
+
+
 def test_nothing_is_noted_of_a_region_that_is_not_there(dynamodb: Any) -> None:
     """Half an item would stop everybody who reads the catalogue."""
     table = RegionTable(dynamodb)

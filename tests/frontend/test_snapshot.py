@@ -2,6 +2,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from flask import Flask
 
 from cloudping import dynamo
@@ -108,6 +109,38 @@ def test_figures_are_read_anew_where_the_aggregator_marks_a_change(dynamodb: Any
     assert keeper.snapshot.cells["1W"][pair].figures.samples == 1438
 
 
+def test_every_row_is_read_anew_in_its_turn(dynamodb: Any) -> None:
+    fill(dynamodb)
+    now = this_minute()
+    buckets = DistributionTable(dynamodb)
+    for source in ("us-east-1", "eu-west-1", "ap-northeast-1"):
+        assert buckets.put_state(
+            State(source, now, now, written=dict.fromkeys(TIMEFRAMES, "a")), None
+        )
+    keeper = Keeper(lambda: dynamodb, "", 60)
+    clock = [now]
+    keeper._clock = lambda: clock[0]
+    keeper.refresh()
+    SummaryTable(dynamodb).write(
+        replace(cell, figures=replace(cell.figures, samples=7)) for cell in summaries()
+    )
+
+    def renewed() -> int:
+        """In how many of the 12 rows all cells are the new ones."""
+        rows: dict[tuple[str, str], set[int]] = {}
+        for timeframe in TIMEFRAMES:
+            for (source, _), cell in keeper.snapshot.cells[timeframe].items():
+                rows.setdefault((timeframe, source), set()).add(cell.figures.samples)
+        return sum(found == {7} for found in rows.values())
+
+    found = []
+    for minute in range(11):
+        clock[0] = now + timedelta(minutes=minute)
+        keeper.refresh()
+        found.append(renewed())
+    assert found == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 12]
+
+
 def test_an_item_that_makes_no_sense_costs_its_row_and_no_more(dynamodb: Any) -> None:
     fill(dynamodb)
     dynamodb.put_item(
@@ -119,6 +152,21 @@ def test_an_item_that_makes_no_sense_costs_its_row_and_no_more(dynamodb: Any) ->
     assert keeper.snapshot.failure is None
     assert {pair[0] for pair in keeper.snapshot.cells["1D"]} == {"eu-west-1", "ap-northeast-1"}
     assert len(keeper.snapshot.cells["1W"]) == 12
+
+
+def test_a_region_whose_item_is_broken_costs_itself_and_no_more(
+    dynamodb: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(dynamodb)
+    dynamodb.put_item(TableName="cloudping_regions", Item={"region": {"S": "eu-west-9"}})
+    keeper = Keeper(lambda: dynamodb, "", 60)
+    keeper.refresh()
+    assert keeper.snapshot.failure is None
+    assert len(keeper.snapshot.states) == len(states())
+    assert "cloudping_regions item eu-west-9: region_name is None" in caplog.text
+    dynamodb.put_item(TableName="cloudping_regions", Item={"region": {"S": "us-east-1"}})
+    keeper.refresh()
+    assert list(keeper.snapshot.states) == states()
 
 
 def test_what_is_missing_is_said_in_the_order_in_which_it_comes(dynamodb: Any) -> None:

@@ -154,13 +154,21 @@ def test_items_of_garbage_do_not_blank_the_site(app: Flask, wire: Wire) -> None:
     assert "69.5" in page.text  # from eu-west-1 to us-east-1
 
 
-def test_a_broken_region_keeps_what_was_shown(filled: FlaskClient, app: Flask, wire: Wire) -> None:
-    """The catalogue is what everything is drawn by: without it, nothing newer is shown."""
-    wire.client.put_item(TableName="cloudping_regions", Item={"region": {"S": "nowhere-1"}})
+def test_a_broken_region_stays_as_it_was_and_stops_no_other(
+    filled: FlaskClient, app: Flask, wire: Wire
+) -> None:
+    for code in ("nowhere-1", "us-east-1"):
+        wire.client.put_item(TableName="cloudping_regions", Item={"region": {"S": code}})
+    before = site_of(app).keeper.snapshot
     site_of(app).keeper.refresh()
+    after = site_of(app).keeper.snapshot
+    assert after.number > before.number
+    assert after.failure is None
+    assert after.states == before.states
     page = filled.get("/").text
-    assert "Old data." in page
+    assert "Old data." not in page
     assert SHOWN in page
+    assert "nowhere-1" not in page
 
 
 def test_empty_tables_are_said_to_be_empty(app: Flask, wire: Wire) -> None:
