@@ -372,6 +372,7 @@ def cells(args: dict[str, Any]) -> Response:
     metric, within = METRICS[args["metric"]], args["within"]
     choice = matrix.Choice(metric, args["timeframe"], args["order"], args["group"],
                            args["from_"], args["to"], within)  # fmt: skip
+    keep()
     current = snapshot()
     rows, columns = matrix.axes(current, choice)
     found = current.cells.get(choice.frame, {})
@@ -383,7 +384,6 @@ def cells(args: dict[str, Any]) -> Response:
                 value = metric.value(cell.figures)
                 meets = None if within is None or value is None else value <= within
                 data.append({**cell_row(cell), "value": _rounded(value), "meets": meets})
-    keep()
     return answer(data, args["format"], metric=metric.name, timeframe=choice.frame)
 
 
@@ -574,7 +574,9 @@ def _zipped(pairs: list[tuple[str, str]], first: date, last: date, store: Any) -
     buffer = _Drain()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("LICENCE.txt", LICENCE_TEXT)
-        with archive.open("daily.csv", "w") as binary:
+        table = zipfile.ZipInfo("daily.csv", utc_now().timetuple()[:6])  # else it is of 1980
+        table.compress_type = zipfile.ZIP_DEFLATED
+        with archive.open(table, "w") as binary:
             out = io.TextIOWrapper(binary, "utf-8", newline="")
             writer = csv.DictWriter(out, DAILY_COLUMNS, extrasaction="ignore", restval="")
             writer.writeheader()

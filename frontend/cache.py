@@ -2,7 +2,9 @@
 
 A view that reads nothing but the snapshot says so with `keep()`. Its answer is stored as the bytes
 that go over the wire and served without entering Flask again, until the snapshot is renewed. Then
-one request renders it anew while others still get the old one.
+one request renders it anew while others still get the old one; the first time, others wait for it.
+Two are rendered at a time: more would only share the interpreter, and keep from it the main loop of
+the worker, which has to turn away what is too much.
 """
 
 import gzip
@@ -19,16 +21,26 @@ Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Wsgi = Callable[[Environ, StartResponse], Iterable[bytes]]
 
-KEEP: Final = "cloudping.keep"
+KEEP, TURN = "cloudping.keep", "cloudping.turn"
+RENDERED_AT_ONCE: Final = 2
 MAX_BYTES: Final = 16 * 2**20
 # An address longer than this is not worth a place in memory.
 MAX_KEY_LENGTH: Final = 512
+# For another request that is making the same answer; whoever waited longer makes its own.
+MAX_WAIT_S: Final = 5.0
 COMPRESSIBLE: Final = ("text/", "application/json", "application/x-ndjson", "image/svg+xml")
 
 
 def keep() -> None:
-    """Called by a view whose answer depends on nothing but the address and the snapshot."""
-    request.environ[KEEP] = True
+    """Called by a view whose answer depends on nothing but the address and the snapshot.
+
+    Returns when it is its turn, so it comes before what takes time.
+    """
+    environ = request.environ
+    if KEEP not in environ:
+        environ[KEEP] = True
+        if turn := environ.get(TURN):
+            turn.acquire()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +67,45 @@ class PageCache:
             MAX_BYTES, getsizeof=lambda entry: entry.size
         )
         self._lock = threading.Lock()
-        self._rendering = threading.Lock()
+        self._turn = threading.Semaphore(RENDERED_AT_ONCE)
+        self._filling: dict[tuple[str, str], threading.Event] = {}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return self._app(environ, start_response)
         key = (environ["PATH_INFO"], environ.get("QUERY_STRING", ""))
         number = self._number()
-        with self._lock:
-            entry = self._entries.get(key)
-        if entry is not None and entry.number == number:
+        entry, other = self._look(key, number)
+        if entry is None and other is not None:
+            other.wait(MAX_WAIT_S)
+            entry, other = self._look(key, number)
+        if entry is not None and (entry.number == number or other is not None):
             return _send(entry, environ, start_response)
-        if entry is None:
-            return self._fill(key, number, environ, start_response)
-        if not self._rendering.acquire(blocking=False):
-            return _send(entry, environ, start_response)
+        environ[TURN] = self._turn
         try:
             return self._fill(key, number, environ, start_response)
         finally:
-            self._rendering.release()
+            if KEEP in environ:
+                self._turn.release()
+            if other is None:
+                with self._lock:
+                    self._filling.pop(key).set()
+
+    def _look(
+        self, key: tuple[str, str], number: int
+    ) -> tuple[Entry | None, threading.Event | None]:
+        """What is kept, and what tells when another request has renewed it.
+
+        When there is neither a current entry nor another request, it is the caller's to fill.
+        """
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is not None and entry.number == number:
+                return entry, None
+            other = self._filling.get(key)
+            if other is None:
+                self._filling[key] = threading.Event()
+            return entry, other
 
     def _fill(
         self, key: tuple[str, str], number: int, environ: Environ, start_response: StartResponse

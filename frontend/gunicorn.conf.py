@@ -3,10 +3,11 @@
 import os
 
 bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  # noqa: S104 - in a container
-# Each worker holds a snapshot of its own: one a core. Threads wait for DynamoDB only.
-workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+# One a core: each holds and renews a snapshot of its own, and clients that keep their connections
+# load two of them unevenly. A task of infra/frontend.yaml has half a core; more load, more tasks.
+workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 worker_class = "frontend.worker.Worker"
-threads = 16
+threads = 16  # they wait for DynamoDB only
 worker_connections = 500  # a worker; the one that kept it waiting longest makes room for the next
 sendfile = False  # it would wait for the client
 keepalive = 75  # longer than the load balancer's idle timeout of 60 s

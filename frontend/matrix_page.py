@@ -64,6 +64,7 @@ def grid(metric: str, frame: str) -> str:
 
 def _page(metric: str, frame: str) -> str:
     current, chosen = snapshot(), choice(metric, frame)
+    keep()
     view = matrix.build(
         current, chosen, utc_now(), 60 * site().settings.aggregator_interval_minutes
     )
@@ -77,7 +78,6 @@ def _page(metric: str, frame: str) -> str:
         )
 
     regions = [state.region for state in current.states]
-    keep()
     return render_template(
         "matrix.html",
         view=view,

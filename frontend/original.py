@@ -31,12 +31,12 @@ def latencies() -> Response:
     frame = _choice("timeframe", "1D", FRAMES)
     current = snapshot()
     wanted_from, wanted_to = _region("from"), _region("to")
+    keep()
     data: dict[str, dict[str, float]] = {}
     for (source, target), summary in sorted(current.cells.get(frame, {}).items()):
         value = metric.value(summary.figures)
         if value is not None and wanted_from in (None, source) and wanted_to in (None, target):
             data.setdefault(source, {})[target] = round(value, 3)
-    keep()
     return jsonify({"metadata": metadata(metric, frame), "data": data})
 
 

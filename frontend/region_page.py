@@ -43,14 +43,15 @@ def world() -> str:
 def _render(template: str, home: Region, **more: object) -> str:
     metric = METRICS[one_of(request.args.get("metric") or DEFAULT_METRIC, METRICS, "figure")]
     frame = one_of(request.args.get("timeframe") or DEFAULT_FRAME, FRAMES, "timeframe")
-    around = view.peers(snapshot(), home, frame, metric)
     keep()
+    around = view.peers(snapshot(), home, frame, metric)
     return render_template(
         template,
         home=home,
         peers=around,
         dots=view.dots(home, around, metric),
         land=worldmap.land(),
+        outline=worldmap.outline(),
         width=worldmap.WIDTH,
         height=worldmap.HEIGHT,
         metric=metric,

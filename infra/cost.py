@@ -70,7 +70,10 @@ CONNECT_BYTES = 240  # sent for a connect: SYN, ACK, FIN, ACK with their headers
 WRITE_OVERHEAD = 3 * KB  # TLS and HTTP around a write
 LAMBDA_LOG = 500  # bytes of START, END and REPORT, and what CloudWatch adds to a line
 ALARMS, METRICS = 10, 4
-SITE_REFRESHES = HOURS_A_MONTH * 60  # of each of two workers: 1D and 1W, and the newest runs
+# What a site reads in a month, by frontend/snapshot.py: the states of all sources each minute, each
+# row of the matrix six times an hour and when it changes, the keys of a day's runs every 15 min.
+SITE_REFRESHES, SITE_ROW_READS, SITE_KEY_READS = (HOURS_A_MONTH * n for n in (60, 4 * 6 + 4, 4))
+RUN_KEY = 100  # bytes of an entry of PingTest's index
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +179,11 @@ def site_lines(plan: Plan) -> Iterator[Line]:
         "Public IPv4 addresses", 3 * hours * ADDRESS_H, "two of the balancer, one of the task"
     )
     size, _ = run_bytes(plan)
-    cells = 2 * plan.regions * plan.targets * SUMMARY
-    snapshot = ceil(cells / (4 * KB)) / 2 + plan.regions * ceil(size / (4 * KB))
-    reads = 2 * SITE_REFRESHES * snapshot
-    yield Line("DynamoDB reads", reads * READ, f"{reads:,.0f} units, two workers each minute")
+    row = ceil(plan.targets * SUMMARY / (4 * KB)) / 2
+    keys = ceil(24 * 60 / plan.minutes * RUN_KEY / (4 * KB)) / 2
+    each = SITE_REFRESHES + SITE_ROW_READS * row + SITE_KEY_READS * keys
+    reads = plan.regions * each + plan.runs * ceil(size / (4 * KB))
+    yield Line("DynamoDB reads", reads * READ, f"{reads:,.0f} units, a refresh each minute")
 
 
 def probe_s(plan: Plan) -> float:
