@@ -5,7 +5,6 @@ all that it has asked so far is paid off. Over a bounded LRU that is less than a
 to be set up, and clients cannot fill the memory.
 """
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -16,8 +15,7 @@ from typing import Final
 from cachetools import LRUCache
 
 from frontend.cache import Environ, StartResponse, Wsgi
-from frontend.errors import new_id
-from frontend.pages import HEADERS
+from frontend.errors import refusal
 
 # About 200 bytes each. Whoever is pushed out begins anew; it takes as many other clients to do so.
 MAX_CLIENTS: Final = 20_000
@@ -58,22 +56,9 @@ class RateLimit:
         self, wait_s: int, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
         message = f"More than {self._per_minute} requests a minute; try again in {wait_s} s."
-        if environ["PATH_INFO"].startswith("/api"):  # the one shape, as of frontend.errors
-            kind = "application/json"
-            error = {"code": 429, "status": "Too Many Requests", "message": message, "id": new_id()}
-            body = json.dumps(error)
-        else:
-            kind, body = "text/plain; charset=utf-8", message
-        headers = {
-            **HEADERS,
-            "Content-Type": kind,
-            "Content-Length": str(len(body)),
-            "Retry-After": str(wait_s),
-            "Cache-Control": "no-store",
-            "Access-Control-Allow-Origin": "*",
-        }
+        headers, body = refusal(environ["PATH_INFO"], 429, message, wait_s)
         start_response("429 TOO MANY REQUESTS", list(headers.items()))
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body.encode()]
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
 
 def client(address: str) -> str:

@@ -18,6 +18,9 @@ from selectors import EVENT_READ, EVENT_WRITE
 from typing import Any, Final
 
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
+from werkzeug.http import HTTP_STATUS_CODES
+
+from frontend.errors import refusal
 
 HEAD_S: Final = 10.0  # for a request's head to come
 SEND_S: Final = 30.0  # for an answer to be taken
@@ -32,32 +35,6 @@ MAX_WAIT_S: Final = 0.5
 RETRY_AFTER_S: Final = 2
 # The load balancer replaces a task that does not answer these.
 NEVER_SHED: Final = (b"GET /healthz ", b"GET /readyz ")
-
-
-def refusal(status: str, message: str, *headers: str) -> bytes:
-    """An answer that is given without a thread: plain text, then the connection ends."""
-    lines = (
-        f"HTTP/1.1 {status}",
-        "Content-Type: text/plain; charset=utf-8",
-        f"Content-Length: {len(message)}",
-        "Cache-Control: no-store",
-        "X-Content-Type-Options: nosniff",
-        "Connection: close",
-        *headers,
-    )
-    return ("\r\n".join(lines) + "\r\n\r\n" + message).encode("ascii")
-
-
-BUSY: Final = refusal(
-    "503 Service Unavailable",
-    f"Too many requests at this moment; please try again in {RETRY_AFTER_S} seconds.\n",
-    f"Retry-After: {RETRY_AFTER_S}",
-    "Access-Control-Allow-Origin: *",
-)
-TOO_LARGE: Final = refusal(
-    "431 Request Header Fields Too Large",
-    f"Address and headers together may have {MAX_HEAD} bytes.\n",
-)
 
 
 class Socket(socket.socket):
@@ -155,13 +132,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _start(self, conn: Connection) -> None:
         now = time.monotonic()
         if conn.head.find(b"\r\n\r\n", 0, MAX_HEAD) < 0:
-            self._refuse(conn, TOO_LARGE)
+            self._refuse(conn, 431, f"Address and headers together may have {MAX_HEAD} bytes.")
         elif (
             self._waiting
             and now - self._waiting[0] > MAX_WAIT_S
             and not conn.head.startswith(NEVER_SHED)
         ):
-            self._refuse(conn, BUSY)
+            message = "Too many requests at this moment; please try again in a few seconds."
+            self._refuse(conn, 503, message, RETRY_AFTER_S)
         else:
             conn.init()
             conn.parser.unreader.unread(conn.head)
@@ -218,9 +196,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.keepalived_conns.append(conn)
         self._watch(conn, EVENT_READ, self._again)
 
-    def _refuse(self, conn: Connection, answer: bytes) -> None:
+    def _refuse(self, conn: Connection, code: int, message: str, retry_after_s: int = 0) -> None:
+        """Answers without a thread; then the connection ends."""
+        _, path, *_ = (*conn.head.split(b" ", 2), b"", b"")
+        headers, body = refusal(path.decode("latin-1"), code, message, retry_after_s)
+        lines = [f"HTTP/1.1 {code} {HTTP_STATUS_CODES[code]}", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
         try:
-            conn.sock.push(answer)
+            conn.sock.push("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
         except OSError:
             self._drop(conn)
         else:

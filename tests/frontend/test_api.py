@@ -20,7 +20,7 @@ from cloudping.distributions import (
 )
 from cloudping.runs import METHOD_KERNEL, NETWORK_SIMULATED
 from cloudping.summaries import Day, HistoryTable
-from cloudping.times import to_iso
+from cloudping.times import to_iso, utc_now
 from frontend import api
 from frontend.store import BusyError
 from tests.frontend.conftest import figures, fill, installation, show, site_of, this_minute
@@ -159,6 +159,7 @@ def test_bulk_download_holds_every_pair_and_the_licence(stored: FlaskClient) -> 
     answer = stored.get("/api/v1/daily.zip")
     archive = zipfile.ZipFile(io.BytesIO(answer.data))
     assert "CC BY 4.0" in archive.read("LICENCE.txt").decode()
+    assert archive.getinfo("daily.csv").date_time[0] == utc_now().year
     table = rows(archive.read("daily.csv").decode())
     assert [(r["date"], r["region_to"], r["p_50"]) for r in table] == [
         (str(this_minute().date() - timedelta(days=k)), "eu-west-1", f"{68.5 + k}")

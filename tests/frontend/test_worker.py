@@ -1,6 +1,7 @@
 """Real sockets against gunicorn with the image's configuration, one worker of sixteen threads."""
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from frontend.api import ErrorSchema
 from tests.frontend.plain_app import LARGE
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +31,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     log = tmp_path_factory.mktemp("worker") / "log"
     command = [sys.executable, "-m", "gunicorn", "-c", "frontend/gunicorn.conf.py",
                "tests.frontend.plain_app:app"]  # fmt: skip
-    environ = {**os.environ, "HOST": "127.0.0.1", "PORT": str(number), "WEB_CONCURRENCY": "1"}
+    environ = {**os.environ, "HOST": "127.0.0.1", "PORT": str(number)}
     with log.open("wb") as out:
         server = subprocess.Popen(command, cwd=ROOT, env=environ, stderr=out)
     try:
@@ -132,7 +134,17 @@ def test_a_connection_is_used_again(port: int) -> None:
 
 def test_a_head_without_end_is_refused(port: int) -> None:
     with raw(port, b"GET / HTTP/1.1\r\nX-Long: " + b"x" * 17_000) as client:
-        assert all_of(client).startswith(b"HTTP/1.1 431 ")
+        head, _, body = all_of(client).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+    assert b"\r\nX-Content-Type-Options: nosniff\r\n" in head
+    assert body == b"Address and headers together may have 16384 bytes.\n"
+
+
+def test_under_api_a_refusal_has_the_shape_of_every_error(port: int) -> None:
+    with raw(port, b"GET /api/v1/matrix HTTP/1.1\r\nX-Long: " + b"x" * 17_000) as client:
+        body = json.loads(all_of(client).partition(b"\r\n\r\n")[2])
+    assert ErrorSchema().validate(body) == {}
+    assert (body["code"], body["status"]) == (431, "Request Header Fields Too Large")
 
 
 def test_a_download_that_nobody_takes_ends(port: int) -> None:
