@@ -95,7 +95,7 @@ def short_name(region: Region) -> str:
         return region.name
     if inner == "Central":
         return f"{head} {inner}"
-    head = head.removeprefix("AWS ").replace("European Sovereign Cloud", "EU Sovereign")
+    head = head.removeprefix("AWS ").replace("European Sovereign Cloud", "EUSC")
     return f"{head} {inner}" if region.partition in ("aws-us-gov", "aws-eusc") else inner
 
 

@@ -6,10 +6,10 @@ SVG path, from the npm package world-atlas (see static/vendor/README.md).
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from math import asin, atan2, cos, degrees, radians, sin, sqrt
+from math import asin, atan2, cos, degrees, hypot, radians, sin, sqrt
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,9 @@ LAND: Final = Path(__file__).parent / "static" / "vendor" / "land.txt"
 WIDTH: Final = 1000.0
 # Greenwich off the middle, so that the cut through the Pacific meets no land.
 CENTRE_DEGREES: Final = 11.0
+# A great circle is drawn to half a unit; at the edge it breaks within 1/2048 of its length.
+MAX_OFF: Final = 0.5
+MIN_STEP: Final = 1 / 2048
 NORTH, SOUTH = 84.0, -57.0  # no region lies beyond
 
 # Equal Earth: B. Savric, T. Patterson, B. Jenny, "The Equal Earth map projection", International
@@ -53,13 +56,22 @@ def project(latitude: float, longitude: float) -> Point:
 
 
 @cache
+def outline() -> str:
+    """The edge of the world as an SVG path; a way that leaves it comes back on the other side."""
+    latitudes = [SOUTH + k * (NORTH - SOUTH) / 40 for k in range(41)]
+    west = [project(latitude, CENTRE_DEGREES - 180) for latitude in latitudes]
+    east = [(WIDTH - x, y) for x, y in reversed(west)]
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in (*west, *east)) + "z"
+
+
+@cache
 def land() -> str:
     """The coastlines as an SVG path."""
     return LAND.read_text().strip()
 
 
-def great_circle(a: Region, b: Region, points: int = 33) -> str:
-    """The shortest way on the sphere as an SVG path; broken where it leaves the map's edge."""
+def great_circle(a: Region, b: Region) -> str:
+    """The shortest way on the sphere as an SVG path; broken where it crosses the map's edge."""
     ends = [
         (cos(p) * cos(q), cos(p) * sin(q), sin(p))
         for p, q in ((radians(r.latitude), radians(r.longitude)) for r in (a, b))
@@ -67,16 +79,33 @@ def great_circle(a: Region, b: Region, points: int = 33) -> str:
     angle = 2 * asin(min(1.0, sqrt(sum((u - v) ** 2 for u, v in zip(*ends, strict=True))) / 2))
     if angle == 0:
         return ""
-    path, last = "", None
-    for k in range(points):
-        t = k / (points - 1)
+
+    def at(t: float) -> Point:
         one, two = sin((1 - t) * angle) / sin(angle), sin(t * angle) / sin(angle)
         x, y, z = (one * u + two * v for u, v in zip(*ends, strict=True))
-        at = project(degrees(asin(max(-1.0, min(1.0, z)))), degrees(atan2(y, x)))
-        jump = last is None or abs(at[0] - last[0]) > WIDTH / 2
-        path += f"{'M' if jump else 'L'}{at[0]:.1f} {at[1]:.1f}"
-        last = at
+        return project(degrees(asin(max(-1.0, min(1.0, z)))), degrees(atan2(y, x)))
+
+    last = at(0)
+    path = f"M{last[0]:.1f} {last[1]:.1f}"
+    for k in range(8):
+        for x, y in _line(at, k / 8, last, (k + 1) / 8, at((k + 1) / 8)):
+            path += f"{'M' if abs(x - last[0]) > WIDTH / 4 else 'L'}{x:.1f} {y:.1f}"
+            last = (x, y)
     return path
+
+
+def _line(
+    at: Callable[[float], Point], t0: float, p0: Point, t1: float, p1: Point
+) -> Iterator[Point]:
+    """Points from the first (excluded) to the second, as many as the curve between them needs."""
+    middle = (t0 + t1) / 2
+    p = at(middle)
+    off = hypot(p[0] - (p0[0] + p1[0]) / 2, p[1] - (p0[1] + p1[1]) / 2)
+    if off > MAX_OFF and t1 - t0 > MIN_STEP:
+        yield from _line(at, t0, p0, middle, p)
+        yield from _line(at, middle, p, t1, p1)
+    else:
+        yield p1
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ function axes(unit) {
     [86400, "{D} {MMM}", "\n{YYYY}", null, null, null, null, null, 1],
     [60, "{HH}:{mm}", day, null, day, null, null, null, 1],
   ];
-  return [{ ...line, values: times }, { ...line, size: 56, values: (_, ticks) => ticks.map((t) => `${t}${unit}`) }];
+  return [{ ...line, values: times }, { ...line, size: 70, values: (_, ticks) => ticks.map((t) => `${t}${unit}`) }];
 }
 
 function plot(into, options, data) {
