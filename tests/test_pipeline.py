@@ -204,6 +204,7 @@ def test_stop_leaves_nothing_and_a_restart_has_the_data(local: Local, began: dat
         except OSError:
             continue  # ended meanwhile, or not ours
     assert left == []
+    assert not (local.folder / "tmp").exists()
 
     local.start()
     after = {

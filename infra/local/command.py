@@ -3,6 +3,7 @@
 import argparse
 import fcntl
 import os
+import shutil
 import signal
 import sys
 import time
@@ -150,6 +151,7 @@ class Stack:
 
     def _start_aws(self, ending: ExitStack) -> None:
         aws = start_ministack(self.folder, self.aws_port, HOME_REGION)
+        ending.callback(shutil.rmtree, self.folder / "tmp", ignore_errors=True)
         ending.callback(aws.stop, 120)
         self._children.append(aws)
         # What follows in this process and its children goes to the local AWS and nowhere else.
@@ -206,7 +208,6 @@ class Stack:
             **os.environ,
             "HOST": HOST,
             "PORT": str(self.port),
-            "WEB_CONCURRENCY": "1",
             "CLOUDPING_HOME_REGION": HOME_REGION,
             "FRONTEND_REFRESH_SECONDS": "5",
         }

@@ -1,6 +1,7 @@
 """MiniStack as a child process: started on 127.0.0.1 only, stopped so that it keeps its state."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -106,6 +107,8 @@ def start_ministack(folder: Path, port: int, region: str) -> Child:
     if not MINISTACK.exists():
         raise LocalError(f"{MINISTACK} is missing; run `make run`, which installs it")
     state, scratch = folder / "state", folder / "tmp"
+    # The functions' unpacked code, some 10 MB each, which MiniStack does not remove at its end.
+    shutil.rmtree(scratch, ignore_errors=True)
     for place in (state, scratch):
         place.mkdir(parents=True, exist_ok=True)
     environment = {

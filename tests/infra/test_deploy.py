@@ -1,6 +1,7 @@
 """deploy, status and destroy on the local AWS: from nothing, again, after a kill, and away."""
 
 import json
+import logging
 import os
 import re
 import signal
@@ -24,6 +25,8 @@ from cloudping.times import utc_now
 from infra.chalice_app import scheduled_event
 from tests.conftest import HOME_REGION, ROOT
 from tests.infra import ministack
+
+log = logging.getLogger(__name__)
 
 THREE = ("ap-southeast-2", "eu-west-1", HOME_REGION)
 COMMERCIAL = tuple(code for code, place in CATALOGUE.items() if place.partition == "aws")
@@ -342,7 +345,7 @@ def test_every_region_from_nothing(operator: Operator) -> None:
     began = time.monotonic()
     operator.run(*arguments)
     # A figure to read, not to assert on: machines are shared. `pytest -rP` shows it.
-    print(f"deployed {len(COMMERCIAL)} regions in {time.monotonic() - began:.0f} s")  # noqa: T201
+    log.info("deployed %d regions in %.0f s", len(COMMERCIAL), time.monotonic() - began)
     found = operator.everything()
     assert {kind: len(names) for kind, names in found.items()} == {
         "functions": 36, "rules": 36, "log groups": 37, "roles": 38, "stacks": 3, "tables": 5,
