@@ -3,8 +3,9 @@
 Both serve the matrix of 34 sources and 39 targets under gunicorn with the image's configuration,
 and both read through boto3 from a DynamoDB that answers from memory. The plain way reads and
 deserialises all items of the timeframe for each request and renders them with a template; ours
-serves its snapshot, which it renews every 10 s meanwhile: all rows of all timeframes each time,
-as there are no marks that say what has changed. Needs Linux (memory is read from /proc).
+serves its snapshot, which it renews meanwhile as often as the image does, and as if the aggregator
+had run each time: all rows of a timeframe are read and every page is rendered anew.
+Needs Linux (memory is read from /proc).
 """
 
 import asyncio
@@ -28,9 +29,17 @@ from flask import Flask, render_template_string
 
 from cloudping import dynamo
 from cloudping.regions import CATALOGUE, RegionState, RegionTable
-from cloudping.runs import METHOD_KERNEL, NETWORK_SIMULATED
+from cloudping.runs import (
+    METHOD_KERNEL,
+    NETWORK_SIMULATED,
+    Attempt,
+    Run,
+    RunTable,
+    TargetResult,
+)
 from cloudping.settings import load
 from cloudping.summaries import PERCENTILES, TIMEFRAMES, Figures, Summary, SummaryTable
+from cloudping.times import to_iso
 from frontend import create_app
 
 ROOT = Path(__file__).parent.parent
@@ -38,7 +47,8 @@ SOURCES = [code for code, region in CATALOGUE.items() if region.partition == "aw
 CONNECTIONS = 16
 SECONDS = 8
 MEMORY_REQUESTS = 100_000
-REFRESH_S = 10
+PACED_S = 2 * 60  # two refreshes
+INTERVAL_S = 300
 
 PLAIN_PAGE = """<!doctype html><title>CloudPing</title><table>
 <tr><th></th>{% for to in targets %}<th>{{ to }}</th>{% endfor %}</tr>
@@ -73,11 +83,31 @@ def stored() -> dict[str, list[dict[str, Any]]]:
                        NETWORK_SIMULATED)  # fmt: skip
 
     written = _Recorder()
+    every = timedelta(seconds=INTERVAL_S)
+    for source in SOURCES:
+        newest = _run(source, now, chance)
+        RunTable(written).put_once(newest)
+        for k in range(timedelta(days=1) // every):
+            at = to_iso(now - k * every)
+            key = {"region": source, "timestamp": at, "written_at": at}
+            written.items.setdefault(f"{RunTable.NAME}/keys/{source}", []).append(
+                dynamo.to_wire(key)
+            )
     for code, region in CATALOGUE.items():
         RegionTable(written).put(RegionState(region, code in SOURCES, True, 300))
     for timeframe in TIMEFRAMES:
         SummaryTable(written).write(cell(timeframe, a, b) for a in SOURCES for b in CATALOGUE)
     return written.items
+
+
+def _run(source: str, at: datetime, chance: random.Random) -> Run:
+    results = {}
+    for target, region in CATALOGUE.items():
+        base = chance.uniform(1, 300)
+        attempts = tuple(Attempt(base + k / 10, base + k / 10 + 0.05) for k in range(5))
+        results[target] = TargetResult(region.endpoint, ("192.0.2.1",), 1.5, attempts)
+    return Run(source, at, "aws", INTERVAL_S, 5, METHOD_KERNEL, NETWORK_SIMULATED, results,
+               memory_mb=512, wall_ms=2000.0, written_at=at)  # fmt: skip
 
 
 class _Recorder:
@@ -86,8 +116,9 @@ class _Recorder:
     def __init__(self) -> None:
         self.items: dict[str, list[dict[str, Any]]] = {}
 
-    def put_item(self, TableName: str, Item: dict[str, Any]) -> None:
-        self.items.setdefault(TableName, []).append(Item)
+    def put_item(self, TableName: str, Item: dict[str, Any], **_: Any) -> None:
+        name = f"{TableName}/{Item['region']['S']}" if "timestamp" in Item else TableName
+        self.items.setdefault(name, []).append(Item)
 
     def batch_write_item(self, RequestItems: dict[str, list[Any]]) -> dict[str, Any]:
         for table, requests in RequestItems.items():
@@ -106,6 +137,26 @@ def _pages(items: list[dict[str, Any]]) -> list[bytes]:
             page["LastEvaluatedKey"] = {"next": {"S": str(len(made) + 1)}}
         made.append(json.dumps(page).encode())
     return made
+
+
+def _asked_for(request: dict[str, Any]) -> str:
+    """The name of what a query asks for, among those of `stored`."""
+    table = str(request["TableName"])
+    values = {k: v["S"] for k, v in request.get("ExpressionAttributeValues", {}).items()}
+    if table == SummaryTable.NAME:
+        return "/".join([table, *values.values()])
+    if table == RunTable.NAME and "IndexName" in request:
+        return f"{table}/keys/{values[':region']}"
+    if table == RunTable.NAME:  # the newest; none has come since
+        return f"{table}/{values[':region']}" if "Limit" in request else ""
+    return table
+
+
+def _state(source: str) -> dict[str, Any]:
+    moment = to_iso(datetime.now(UTC))
+    written = {**dict.fromkeys(TIMEFRAMES, "the same"), TIMEFRAMES[0]: moment}
+    item = {"region": source, "watermark": moment, "rolled_until": moment, "written": written}
+    return dynamo.to_wire({**item, "revision": 1})
 
 
 def answered_from_memory(client: Any) -> Any:
@@ -130,12 +181,11 @@ def answered_from_memory(client: Any) -> Any:
 
     def answer(request: Any, **_: Any) -> Any:
         asked = json.loads(request.body)
-        name = asked["TableName"]
-        if name == SummaryTable.NAME:
-            values = asked["ExpressionAttributeValues"].values()
-            name = "/".join([name, *(value["S"] for value in values)])
-        number = int(asked.get("ExclusiveStartKey", {}).get("next", {}).get("S", 0))
-        body = pages[name][number] if name in pages else b'{"Items": []}'
+        body = pages.get(_asked_for(asked), [b'{"Items": []}'])[
+            int(asked.get("ExclusiveStartKey", {}).get("next", {}).get("S", 0))
+        ]
+        if "Key" in asked:  # the aggregator's state of a source: today's figures are always new
+            body = json.dumps({"Item": _state(asked["Key"]["region"]["S"])}).encode()
         headers = {"content-type": "application/x-amz-json-1.0"}
         return AWSResponse(request.url, 200, headers, Raw(body))
 
@@ -198,7 +248,6 @@ def serving(app: str) -> Iterator[tuple[int, int]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environ = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port),
-               "FRONTEND_REFRESH_SECONDS": str(REFRESH_S),
                "FRONTEND_REQUESTS_PER_MINUTE": "0"}  # fmt: skip
     command = [sys.executable, "-m", "gunicorn", "-c", "frontend/gunicorn.conf.py",
                "--log-level", "warning", f"bench.frontend:{app}()"]  # fmt: skip
@@ -212,7 +261,6 @@ def serving(app: str) -> Iterator[tuple[int, int]]:
                 time.sleep(0.1)
         else:
             raise RuntimeError(f"{app} did not get ready within 30 s")
-        time.sleep(2)  # the other worker too
         yield port, process.pid
     finally:
         process.send_signal(signal.SIGTERM)
@@ -306,12 +354,12 @@ def visits() -> Iterator[str]:
 def main() -> None:
     """Prints the table; the figures that issue 5 asks for stand beside what was measured."""
     with serving("plain") as (port, _):
-        # Enough to keep both workers busy; more would wait so long that they are turned away.
+        # Enough to keep it busy; more would wait so long that they are turned away.
         slow, _ = asyncio.run(saturate(port, SECONDS, connections=4))
     with serving("ours") as (port, master):
         asyncio.run(saturate(port, 2))
         fast, _ = asyncio.run(saturate(port, SECONDS))
-        latencies = sorted(asyncio.run(paced(port, fast / 2, 12)))
+        latencies = sorted(asyncio.run(paced(port, fast / 2, PACED_S)))
         # As many different pages as the cache holds, so that only a leak can still grow.
         asyncio.run(saturate(port, 90, (f"/?within={k}" for k in range(100_000, 200_000)), 2000))
         before = memory_mb(master)
