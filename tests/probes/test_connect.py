@@ -72,7 +72,7 @@ def test_silence_is_a_timeout_after_just_that_long() -> None:
             for sock in waiting:
                 sock.close()
     assert attempt == Attempt(None, None, reason="timeout")
-    assert 0.2 <= took_s < 0.5
+    assert 0.2 <= took_s < 1
 
 
 def test_no_descriptor_left_is_the_probes_own_fault(listener: tuple[str, int]) -> None:

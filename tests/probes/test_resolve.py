@@ -65,7 +65,7 @@ def test_a_stalled_lookup_does_not_hold_back_the_others() -> None:
     stop.set()
     assert found["a"].addresses and found["b"].addresses
     assert found["stalled"] == Lookup((), error="no answer within 0.5 s")
-    assert 0.5 <= took_s < 1.5
+    assert 0.5 <= took_s < 4
 
 
 def test_each_host_is_asked_for_once() -> None:

@@ -47,7 +47,7 @@ def test_nginx_behind_a_known_delay(tmp_path: Path) -> None:
         latencies = [a.latency_ms for a in measured.results[name].attempts if a.latency_ms]
         assert len(latencies) == 5
         wire = [h.rtt_ms for (to, _), h in seen.items() if to == targets[name].host and h.rtt_ms]
-        assert rtt_ms <= min(latencies) < rtt_ms + 2
+        assert rtt_ms <= min(latencies) < rtt_ms + 10
         if name == "far":
             assert abs(median(latencies) - median(wire)) < 0.5
     assert {a.reason for a in measured.results["closed"].attempts} == {"refused"}
