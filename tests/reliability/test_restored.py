@@ -16,7 +16,8 @@ from tests.reliability.conftest import TARGETS, Pipeline
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
-WHEN = floor_hour(utc_now()) - 30 * HOUR
+NOW = utc_now()  # for all of a test: what is expected to be there grows with time
+WHEN = floor_hour(NOW) - 30 * HOUR
 NAMES = ("cloudping_distributions", "cloudping_stored_avgs", "cloudping_history")
 
 Items = dict[tuple[str, ...], object]
@@ -27,7 +28,7 @@ def running(pipeline: Pipeline) -> Pipeline:
     """An installation with a day that is over and one that is not."""
     for k in range(16):
         pipeline.probe(WHEN + 110 * k * MINUTE)
-    pipeline.aggregate(utc_now())
+    pipeline.aggregate(NOW)
     return pipeline
 
 
@@ -52,11 +53,10 @@ def empty(pipeline: Pipeline, name: str, keys: tuple[str, ...]) -> None:
 def test_an_emptied_table_of_figures_comes_back_by_backfill(running: Pipeline, name: str) -> None:
     before = {one: held(running, one) for one in NAMES}
     empty(running, name, KEYS)
-    now = utc_now()
-    hours = [WHEN + k * HOUR for k in range((now - WHEN) // HOUR + 1)]
+    hours = [WHEN + k * HOUR for k in range((NOW - WHEN) // HOUR + 1)]
     installed = tables(running.wire.client, "")
-    backfill.recompute(installed, dict.fromkeys(TARGETS[:1], hours), now, lambda _: None)
-    running.aggregate(now)
+    backfill.recompute(installed, dict.fromkeys(TARGETS[:1], hours), NOW, lambda _: None)
+    running.aggregate(NOW)
     assert {one: held(running, one) for one in NAMES} == before
     report = verify.compare(running.wire.client, verify.logged_runs(running.log))
     assert report.is_clean, report
@@ -66,7 +66,7 @@ def test_emptied_buckets_come_back_by_themselves(running: Pipeline) -> None:
     """The aggregator's state is in the same table: without it, it begins at the beginning."""
     before = held(running, "cloudping_distributions")
     empty(running, "cloudping_distributions", KEYS)
-    running.aggregate(utc_now())
+    running.aggregate(NOW)
     assert held(running, "cloudping_distributions") == before
 
 
@@ -74,8 +74,8 @@ def test_emptied_raw_runs_come_back_from_the_logs(running: Pipeline) -> None:
     """Those of the logs' retention; older ones only by DynamoDB's point-in-time recovery."""
     empty(running, "PingTest", ("region", "timestamp"))
     table, long_ago = RunTable(running.wire.client), datetime(2000, 1, 1, tzinfo=UTC)
-    assert put_missing(table, running.log, long_ago, utc_now()).put == 16
-    running.aggregate(utc_now())
+    assert put_missing(table, running.log, long_ago, NOW).put == 16
+    running.aggregate(NOW)
     report = verify.compare(running.wire.client, verify.logged_runs(running.log))
     assert report.is_clean, report
     assert report.events == 16
@@ -84,7 +84,7 @@ def test_emptied_raw_runs_come_back_from_the_logs(running: Pipeline) -> None:
 def test_emptied_raw_runs_take_no_figure_with_them(running: Pipeline) -> None:
     before = {one: held(running, one) for one in NAMES}
     empty(running, "PingTest", ("region", "timestamp"))
-    running.aggregate(utc_now())
+    running.aggregate(NOW)
     after = {one: held(running, one) for one in NAMES}
     assert set(after["cloudping_stored_avgs"]) == set(before["cloudping_stored_avgs"])
     assert after["cloudping_history"] == before["cloudping_history"]
@@ -93,10 +93,10 @@ def test_emptied_raw_runs_take_no_figure_with_them(running: Pipeline) -> None:
 def test_an_emptied_catalogue_stops_no_probe_and_comes_back(running: Pipeline) -> None:
     empty(running, "cloudping_regions", ("region",))
     running.probe(WHEN + 5 * MINUTE)
-    assert running.aggregate(utc_now())["sources"] == 0
+    assert running.aggregate(NOW)["sources"] == 0
     for code in TARGETS:  # what `infra deploy` does
         RegionTable(running.wire.client).put(RegionState(CATALOGUE[code], True, True, 300))
-    running.aggregate(utc_now())
+    running.aggregate(NOW)
     report = verify.compare(running.wire.client, verify.logged_runs(running.log))
     assert report.is_clean, report
     assert report.events == 17
