@@ -1,6 +1,7 @@
 """A small installation on moto: three sources, four targets, known figures, and its site."""
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import pytest
@@ -33,8 +34,15 @@ BASE_MS = {
 }  # eu-west-1 to cn-north-1 lost every packet
 
 
+@cache
 def this_minute() -> datetime:
+    """The minute in which the test began: that it ends meanwhile is nothing to the test."""
     return datetime.now(UTC).replace(second=0, microsecond=0)
+
+
+@pytest.fixture(autouse=True)
+def _next_minute() -> None:
+    this_minute.cache_clear()
 
 
 def run(source: str, timestamp: datetime, network: str = NETWORK_AWS, interval_s: int = 300) -> Run:
