@@ -9,7 +9,7 @@ import secrets
 from typing import Any
 
 from flask import Flask, Response, abort, jsonify, render_template, request
-from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.exceptions import HTTPException, InternalServerError, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
 
 from cloudping.errors import StoreError, UnknownRegionError
@@ -118,6 +118,8 @@ def _http(error: HTTPException) -> Response:
     # webargs puts what it found into `data`: {"messages": {"query": {name: [what is wrong]}}}.
     found = getattr(error, "data", {}).get("messages", {}).get("query", {})
     said = "; ".join(f"{name}: {' '.join(wrong)}" for name, wrong in found.items())
+    if error.description == NotFound.description:  # no route has it; else the page said what is not
+        said = f"There is nothing at {request.path}; /api lists what there is."
     answer = problem(
         error.code or 500,
         said or error.description or "",

@@ -184,7 +184,7 @@ def test_bulk_download_holds_every_pair_and_the_licence(stored: FlaskClient) -> 
         (f"{PAIR}/samples?cursor=9999-12-31T23:59-14:00", 400, "cursor: Must be in the years"),
         ("/api/history?from=us-east-1&to=eu-west-1&end=0001-01-01T00:00%2B14:00", 400, "ISO 8601"),
         ("/api/v1/pairs/eu-west-11/us-east-1", 404, "did you mean eu-west-1"),
-        ("/api/v1/nothing", 404, ""),
+        ("/api/v1/nothing", 404, "nothing at /api/v1/nothing; /api lists"),
         ("/api/history?from=us-east-1", 400, "Both from and to are needed"),
         ("/api/history?from=us-east-1&to=eu-west-1&start=x", 400, "an ISO 8601 time"),
     ],
