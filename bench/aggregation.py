@@ -31,7 +31,7 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 
-from cloudping import dynamo, runs
+from cloudping import dynamo, runs, windows
 from cloudping.distributions import (
     DAY,
     HOUR,
@@ -51,7 +51,7 @@ from cloudping.summaries import PERCENTILES, TIMEFRAMES
 from infra.cost import READ, WRITE
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "aggregator"))  # as Lambda has it
-from chalicelib import aggregate, hours, windows
+from chalicelib import aggregate, hours
 from chalicelib.rollup import RunReader, Tables
 from chalicelib.trigger import tables
 

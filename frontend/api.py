@@ -18,14 +18,21 @@ from webargs.flaskparser import FlaskParser
 from cloudping import __version__
 from cloudping.distributions import UNITS_PER_MS
 from cloudping.regions import RegionState, fibre_rtt_ms
-from cloudping.summaries import PERCENTILES, TIMEFRAME_DAYS, TIMEFRAMES, Figures, Summary
+from cloudping.summaries import PERCENTILES, TIMEFRAMES, Figures, Summary
 from cloudping.times import to_iso, utc_now
 from frontend import matrix, status
 from frontend.cache import keep
 from frontend.figures import DEFAULT_FRAME, DEFAULT_METRIC, FRAMES, METRICS
 from frontend.region_page import known
 from frontend.site import site, snapshot
-from frontend.store import MAX_DAYS, MAX_HOURS, MAX_PAGE, MAX_SAMPLES_RANGE, NEAR_YEARS
+from frontend.store import (
+    MAX_DAYS,
+    MAX_HOURS,
+    MAX_PAGE,
+    MAX_SAMPLES_RANGE,
+    NEAR_YEARS,
+    NO_HISTOGRAM,
+)
 
 LICENCE: Final = "CC BY 4.0"
 LICENCE_TEXT: Final = (
@@ -324,7 +331,7 @@ class SamplesQuery(RowsQuery):
 
 
 class DistributionQuery(RowsQuery):
-    timeframe = _text("window", load_default="1D", validate=OneOf(("1D", "1W", "1M")))
+    timeframe = _text("window", load_default="1D", validate=OneOf(TIMEFRAMES))
 
 
 class DailyQuery(ma.Schema):
@@ -494,12 +501,12 @@ def samples(args: dict[str, Any], source: str, target: str) -> Response:
 def distribution(args: dict[str, Any], source: str, target: str) -> Response:
     """Distribution
 
-    How often each latency was seen, at 0.01 ms: every percentile can be computed from it.
+    How often each latency was seen, at 0.01 ms, in the window of the matrix: its percentiles can be
+    computed from it.
     """
     known(source), known(target)
-    end = utc_now()
-    start = end - timedelta(days=TIMEFRAME_DAYS[args["timeframe"]])
-    found = site().store.histogram(source, target, start, end)
+    cell = snapshot().cells.get(args["timeframe"], {}).get((source, target))
+    found = site().store.histogram(cell) if cell else NO_HISTOGRAM
     data = [
         {"latency_ms": unit / UNITS_PER_MS, "count": count}
         for unit, count in zip(found.units, found.counts, strict=True)
@@ -510,6 +517,7 @@ def distribution(args: dict[str, Any], source: str, target: str) -> Response:
         SHORT_CACHE,
         networks={found.network},
         more={"samples": sum(found.counts), "failures": found.failures},
+        timeframe=args["timeframe"],
     )
 
 

@@ -5,14 +5,24 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from itertools import groupby
 from typing import Any, Final, TypeVar, cast
 
 from cachetools import TTLCache
 
-from cloudping.distributions import DAY, HOUR, Distribution, DistributionTable, merge, series
+from cloudping import windows
+from cloudping.distributions import (
+    HOUR,
+    Bucket,
+    Distribution,
+    DistributionTable,
+    merge,
+    networks,
+    series,
+)
 from cloudping.runs import REASONS, RunTable, SamplePage
-from cloudping.summaries import Day, Figures, HistoryTable
-from cloudping.times import floor_day, floor_hour
+from cloudping.summaries import Day, Figures, HistoryTable, Summary
+from cloudping.times import floor_hour
 
 T = TypeVar("T")
 
@@ -54,6 +64,9 @@ class Histogram:
     counts: tuple[int, ...]
     failures: dict[str, int]
     network: str | None
+
+
+NO_HISTOGRAM: Final = Histogram((), (), {}, None)
 
 
 class Store:
@@ -112,23 +125,20 @@ class Store:
 
         return self._once(("hours", source, target, first, last), ask)
 
-    def histogram(self, source: str, target: str, start: datetime, end: datetime) -> Histogram:
-        """The pair's distribution: by whole hours up to two days, by whole days beyond."""
-        level = HOUR if end - start <= timedelta(days=2) else DAY
-        floor = floor_hour if level == HOUR else floor_day
-        first, last = floor(start), floor(end)
+    def histogram(self, summary: Summary) -> Histogram:
+        """The distribution behind a cell of the matrix, of the buckets it was computed from."""
+        source, target = summary.region_from, summary.region_to
+        begin, end = floor_hour(summary.window_start), summary.updated_at
 
         def ask() -> Histogram:
-            buckets = self._distributions().between(source, level, first, last)
-            if level == DAY:  # of today there are only hours yet
-                today = [b for b in buckets if b.start == last]
-                if not today:
-                    buckets += self._distributions().between(source, HOUR, last, end)
+            buckets: list[Bucket] = []
+            for level, group in groupby(windows.cover(begin, end), key=lambda unit: unit[0]):
+                starts = [start for _, start in group]
+                buckets += self._distributions().between(source, level, starts[0], starts[-1])
             merged = merge(bucket.distribution.only(target) for bucket in buckets)
-            networks = sorted({bucket.network for bucket in buckets}, reverse=True)
-            return _histogram(merged, networks[0] if networks else None)
+            return _histogram(merged, networks(buckets) if buckets else None)
 
-        return self._once(("histogram", source, target, level, first, last), ask)
+        return self._once(("histogram", source, target, begin, end), ask)
 
     def samples(
         self,

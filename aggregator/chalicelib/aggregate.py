@@ -14,7 +14,7 @@ from itertools import groupby
 from time import perf_counter, process_time
 from typing import Any, Final
 
-from cloudping import distributions
+from cloudping import distributions, windows
 from cloudping.distributions import DAY, HOUR, Bucket, State, figures, floor, following, networks
 from cloudping.errors import CloudPingError, ItemError
 from cloudping.regions import RegionState, suggest
@@ -22,7 +22,6 @@ from cloudping.runs import KeyBatch, RunKey
 from cloudping.summaries import TIMEFRAMES, Day, Summary
 from cloudping.times import to_iso, utc_now
 
-from . import windows
 from .rollup import AHEAD, ConflictError, Counts, RunReader, Source, Tables, in_future
 
 # How long before the watermark a run may have been stamped and still not been seen: the index is

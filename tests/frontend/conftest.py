@@ -8,10 +8,11 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from cloudping import windows
 from cloudping.regions import CATALOGUE, RegionState, RegionTable
 from cloudping.runs import METHOD_KERNEL, NETWORK_AWS, Attempt, Run, RunTable, TargetResult
 from cloudping.settings import load
-from cloudping.summaries import TIMEFRAME_DAYS, TIMEFRAMES, Figures, Summary, SummaryTable
+from cloudping.summaries import TIMEFRAMES, Figures, Summary, SummaryTable
 from frontend import create_app
 from frontend.now import NOW, summaries_of_run
 from frontend.site import EXTENSION, Site
@@ -105,7 +106,7 @@ def summaries(network: str = NETWORK_AWS) -> list[Summary]:
             region_from=source,
             region_to=target,
             figures=figures(BASE_MS.get((source, target)), 1438, now),
-            window_start=now - timedelta(days=TIMEFRAME_DAYS[timeframe]),
+            window_start=windows.start(timeframe, now),
             window_end=now,
             updated_at=now,
             network=network,

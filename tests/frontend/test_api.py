@@ -150,9 +150,13 @@ def test_distribution(stored: FlaskClient) -> None:
     assert body is not None
     assert body["data"] == [{"latency_ms": 68.0, "count": 2}, {"latency_ms": 70.5, "count": 1}]
     assert body["samples"] == 3
+    assert body["metadata"]["timeframe"] == "1D"
     week = stored.get(f"{PAIR}/distribution?timeframe=1W").json
     assert week is not None
     assert week["samples"] == 3  # today's, though no day bucket has been made of it yet
+    nothing = stored.get("/api/v1/pairs/us-east-1/eu-north-1/distribution").json
+    assert nothing is not None
+    assert (nothing["data"], nothing["samples"]) == ([], 0)
 
 
 def test_bulk_download_holds_every_pair_and_the_licence(stored: FlaskClient) -> None:

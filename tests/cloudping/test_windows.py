@@ -2,10 +2,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from chalicelib import windows
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloudping import windows
 from cloudping.distributions import DAY, HOUR, MONTH, following
 
 NOW = datetime(2026, 11, 20, 12, 3, 7, tzinfo=UTC)

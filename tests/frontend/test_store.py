@@ -1,0 +1,78 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cloudping import windows
+from cloudping.distributions import (
+    DAY,
+    HOUR,
+    MONTH,
+    Bucket,
+    DistributionTable,
+    following,
+    from_attempts,
+)
+from cloudping.runs import METHOD_KERNEL
+from cloudping.summaries import Summary
+from frontend.store import Store
+from tests.frontend.conftest import figures
+
+NOW = datetime(2026, 11, 20, 12, 3, tzinfo=UTC)
+LEVELS = {  # from when on there are buckets, and the one latency in each
+    HOUR: (datetime(2026, 11, 18, tzinfo=UTC), 10.0),
+    DAY: (datetime(2025, 11, 1, tzinfo=UTC), 20.0),
+    MONTH: (datetime(2025, 11, 1, tzinfo=UTC), 30.0),
+}
+
+
+def put_buckets(client: Any) -> None:
+    """All that are over at NOW, and the hour that is not, as the aggregator leaves them."""
+    buckets = []
+    for level, (first, latency_ms) in LEVELS.items():
+        start = first
+        while start <= NOW and (level == HOUR or following(level, start) <= NOW):
+            found = from_attempts(["eu-west-1"], [0], [latency_ms], int(start.timestamp()))
+            buckets.append(Bucket("us-east-1", level, start, METHOD_KERNEL, "aws", found))
+            start = following(level, start)
+    DistributionTable(client).write(buckets, NOW)
+
+
+def summary(timeframe: str, at: datetime) -> Summary:
+    begin = windows.start(timeframe, at)
+    return Summary(timeframe, "us-east-1", "eu-west-1", figures(68.0, 1, at), begin, at, at, "aws")
+
+
+def test_a_distribution_is_of_the_buckets_behind_the_figure(dynamodb: Any) -> None:
+    put_buckets(dynamodb)
+    asked: list[str] = []
+    dynamodb.meta.events.register(
+        "before-call.dynamodb", lambda model, **_: asked.append(model.name)
+    )
+    store = Store(lambda: dynamodb, "")
+    for timeframe, counts, queries in (
+        ("1D", {10.0: 25}, 1),
+        ("1W", {10.0: 13, 20.0: 7}, 2),
+        ("1M", {10.0: 13, 20.0: 30}, 2),
+        ("1Y", {10.0: 13, 20.0: 30, 30.0: 11}, 4),
+    ):
+        asked.clear()
+        for _ in range(2):  # the second time from memory
+            found = store.histogram(summary(timeframe, NOW))
+            assert {u / 100: n for u, n in zip(found.units, found.counts, strict=True)} == counts
+        assert asked == ["Query"] * queries
+        assert found.network == "aws"
+
+
+def test_what_is_over_but_not_summed_yet_is_counted_by_its_hours(dynamodb: Any) -> None:
+    """From midnight to the aggregator's next run there is no bucket of the day that has ended."""
+    put_buckets(dynamodb)
+    late = summary("1W", NOW.replace(hour=23, minute=58))
+    found = Store(lambda: dynamodb, "").histogram(late)
+    assert dict(zip(found.units, found.counts, strict=True)) == {1000: 13, 2000: 7}
+
+
+def test_a_window_that_begins_at_no_full_hour_is_none_the_less_read(dynamodb: Any) -> None:
+    put_buckets(dynamodb)
+    odd = replace(summary("1D", NOW), window_start=NOW - timedelta(hours=2, minutes=1))
+    found = Store(lambda: dynamodb, "").histogram(odd)
+    assert found.counts == (3,)
