@@ -530,6 +530,7 @@ def sources(args: dict[str, Any]) -> Response:
 
     Whether each source runs on its schedule.
     """
+    keep()
     data = [
         {
             "region": source.code,
@@ -544,7 +545,6 @@ def sources(args: dict[str, Any]) -> Response:
         }
         for source in status.sources(snapshot(), utc_now())
     ]
-    keep()
     return answer(data, args["format"])
 
 

@@ -113,11 +113,11 @@ def history() -> Response:
 @blueprint.get("/status")
 def state() -> Response:
     """{"status", "latest_update", "version"}: healthy only when every source runs on schedule."""
+    keep()
     current = snapshot()
     sources = status.sources(current, utc_now())
     newest = max((s.last_run for s in sources if s.last_run), default=None)
     healthy = sources and not current.failure and all(s.state == "ok" for s in sources)
-    keep()
     return jsonify(
         status="healthy" if healthy else "degraded",
         latest_update=to_iso(newest) if newest else None,

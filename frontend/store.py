@@ -5,7 +5,6 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from itertools import groupby
 from typing import Any, Final, TypeVar, cast
 
 from cachetools import TTLCache
@@ -132,8 +131,7 @@ class Store:
 
         def ask() -> Histogram:
             buckets: list[Bucket] = []
-            for level, group in groupby(windows.cover(begin, end), key=lambda unit: unit[0]):
-                starts = [start for _, start in group]
+            for level, starts in windows.cover(begin, end):
                 buckets += self._distributions().between(source, level, starts[0], starts[-1])
             merged = merge(bucket.distribution.only(target) for bucket in buckets)
             return _histogram(merged, networks(buckets) if buckets else None)

