@@ -125,7 +125,10 @@ class Store:
         return self._once(("hours", source, target, first, last), ask)
 
     def histogram(self, summary: Summary) -> Histogram:
-        """The distribution behind a cell of the matrix, of the buckets it was computed from."""
+        """The distribution in the window of a cell of the matrix.
+
+        The window's last hour may have got more samples since the cell was written.
+        """
         source, target = summary.region_from, summary.region_to
         begin, end = floor_hour(summary.window_start), summary.updated_at
 

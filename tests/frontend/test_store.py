@@ -42,7 +42,7 @@ def summary(timeframe: str, at: datetime) -> Summary:
     return Summary(timeframe, "us-east-1", "eu-west-1", figures(68.0, 1, at), begin, at, at, "aws")
 
 
-def test_a_distribution_is_of_the_buckets_behind_the_figure(dynamodb: Any) -> None:
+def test_a_distribution_is_of_the_fewest_buckets_of_the_cells_window(dynamodb: Any) -> None:
     put_buckets(dynamodb)
     asked: list[str] = []
     dynamodb.meta.events.register(
