@@ -107,7 +107,7 @@ def _stage(found: Target, app: App, code: str) -> Iterator[str]:
     name, rule = installation.function_name(app, code), installation.rule_name(app, code)
     role, group = installation.role_name(app, code), installation.log_group(app, code)
     events, iam = found.client("events", code), found.client("iam", code)
-    # The function goes before its log group, which its last run would make anew.
+    # The function goes before its log group, to which its last run writes.
     steps: list[tuple[str, Callable[[], Any]]] = [
         ("rules", lambda: _rule(events, rule)),
         ("functions", lambda: found.client("lambda", code).delete_function(FunctionName=name)),

@@ -15,6 +15,7 @@ from email.message import Message
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import pytest
@@ -63,21 +64,22 @@ class Operator:
 
     def kill_deploy_after(self, said: str, *words: str) -> None:
         """Starts a deployment and kills it and its children when it has said something."""
-        process = subprocess.Popen(
-            self.command(*words),
-            cwd=ROOT,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        assert process.stdout is not None
-        with process.stdout as output:
-            heard = next((line for line in output if re.search(said, line)), None)
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
+        with TemporaryDirectory(ignore_cleanup_errors=True) as left:  # nobody else removes it
+            process = subprocess.Popen(
+                self.command(*words),
+                cwd=ROOT,
+                env=self.environment | {"TMPDIR": left},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+            assert process.stdout is not None
+            with process.stdout as output:
+                heard = next((line for line in output if re.search(said, line)), None)
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
         assert heard is not None, f"deploy never said {said}"
 
     def wait_for_fresh(self, timeout_s: float) -> dict[str, Any]:
@@ -113,6 +115,7 @@ def regions(codes: tuple[str, ...]) -> tuple[str, str]:
 
 def test_deploy_again_kill_status_and_destroy(operator: Operator) -> None:
     """The life of an installation with three sources."""
+    assert "nothing was there" in operator.run("destroy", "--yes", "--tables")
     arguments = ("deploy", *regions(THREE), *SITE)
     planned = operator.run(*arguments, "--dry-run")
     assert "probes: 3 of 3 to deploy" in planned
@@ -159,7 +162,6 @@ def test_deploy_again_kill_status_and_destroy(operator: Operator) -> None:
 
     assert "5 tables removed" in operator.run("destroy", "--yes", "--tables")
     assert not any(operator.everything().values())
-    assert "nothing was there" in operator.run("destroy", "--yes", "--tables")
 
 
 def now_deployed(operator: Operator) -> dict[str, str]:
@@ -291,6 +293,13 @@ def test_two_prefixes_in_one_account_never_meet(operator: Operator) -> None:
     )["PolicyDocument"]
     assert "table/PingTest" not in json.dumps(policy)
 
+    # A run of each is under way, whose end must not bring anything back.
+    for name in blue["functions"]:
+        operator.client("lambda").invoke(
+            FunctionName=name.split()[1],
+            InvocationType="Event",
+            Payload=json.dumps(scheduled_event(HOME_REGION, utc_now(), {})),
+        )
     operator.run("destroy", "--prefix", "blue-", "--yes", "--tables")
     assert operator.everything() == alone
     assert not any(
