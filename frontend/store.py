@@ -130,7 +130,7 @@ class Store:
         The window's last hour may have got more samples since the cell was written.
         """
         source, target = summary.region_from, summary.region_to
-        begin, end = floor_hour(summary.window_start), summary.updated_at
+        begin, end = summary.window_start, summary.updated_at
 
         def ask() -> Histogram:
             buckets: list[Bucket] = []

@@ -1,5 +1,4 @@
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from cloudping import windows
@@ -69,10 +68,3 @@ def test_what_is_over_but_not_summed_yet_is_counted_by_its_hours(dynamodb: Any) 
     late = summary("1W", NOW.replace(hour=23, minute=58))
     found = Store(lambda: dynamodb, "").histogram(late)
     assert dict(zip(found.units, found.counts, strict=True)) == {1000: 13, 2000: 7}
-
-
-def test_a_window_that_begins_at_no_full_hour_is_none_the_less_read(dynamodb: Any) -> None:
-    put_buckets(dynamodb)
-    odd = replace(summary("1D", NOW), window_start=NOW - timedelta(hours=2, minutes=1))
-    found = Store(lambda: dynamodb, "").histogram(odd)
-    assert found.counts == (3,)
