@@ -249,7 +249,7 @@ def serving(app: str) -> Iterator[tuple[int, int]]:
         port = free.getsockname()[1]
     environ = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port),
                "FRONTEND_REQUESTS_PER_MINUTE": "0"}  # fmt: skip
-    command = [sys.executable, "-m", "gunicorn", "-c", "frontend/gunicorn.conf.py",
+    command = [sys.executable, "-m", "gunicorn", "-c", "frontend/serving/gunicorn.conf.py",
                "--log-level", "warning", f"bench.frontend:{app}()"]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, env=environ)
     try:

@@ -22,8 +22,8 @@ from frontend import (
     region_page,
     status_page,
 )
-from frontend.cache import PageCache, Wsgi
-from frontend.limits import RateLimit
+from frontend.serving.cache import PageCache, Wsgi
+from frontend.serving.limits import RateLimit
 from frontend.site import EXTENSION, Site
 from frontend.snapshot import Keeper
 from frontend.store import Store

@@ -21,9 +21,9 @@ from cloudping.regions import RegionState, fibre_rtt_ms
 from cloudping.summaries import PERCENTILES, TIMEFRAMES, Figures, Summary
 from cloudping.times import to_iso, utc_now
 from frontend import matrix, status
-from frontend.cache import keep
 from frontend.figures import DEFAULT_FRAME, DEFAULT_METRIC, FRAMES, METRICS
 from frontend.region_page import known
+from frontend.serving.cache import keep
 from frontend.site import site, snapshot
 from frontend.store import (
     MAX_DAYS,

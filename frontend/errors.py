@@ -3,9 +3,7 @@
 Each has an id, under which the log has what happened: the caller's own faults at level INFO.
 """
 
-import json
 import logging
-import secrets
 from typing import Any
 
 from flask import Flask, Response, abort, jsonify, render_template, request
@@ -13,7 +11,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError, NotFound
 from werkzeug.http import HTTP_STATUS_CODES
 
 from cloudping.errors import StoreError, UnknownRegionError
-from frontend.pages import HEADERS
+from frontend.serving.refusals import new_id, shape
 from frontend.store import BusyError
 
 log = logging.getLogger(__name__)
@@ -36,40 +34,6 @@ def _utf8() -> None:
         abort(400, "The part of the address after the question mark is not UTF-8.")
 
 
-def new_id() -> str:
-    """What connects an answer with its line in the log."""
-    return secrets.token_hex(6)
-
-
-def refusal(
-    path: str, code: int, message: str, retry_after_s: int = 0
-) -> tuple[dict[str, str], bytes]:
-    """Headers and body of an error that is answered before Flask, not logged, cheap to make.
-
-    Under `/api` the one shape of `problem`, plain text elsewhere.
-    """
-    if path.startswith("/api"):
-        kind, text = "application/json", json.dumps(_shape(code, message, new_id()))
-    else:
-        kind, text = "text/plain; charset=utf-8", f"{message}\n"
-    body = text.encode()
-    headers = {
-        **HEADERS,
-        "Content-Type": kind,
-        "Content-Length": str(len(body)),
-        "Cache-Control": "no-store",
-        "Access-Control-Allow-Origin": "*",
-    }
-    if retry_after_s:
-        headers["Retry-After"] = str(retry_after_s)
-    return headers, body
-
-
-def _shape(code: int, message: str, number: str) -> dict[str, Any]:
-    status = HTTP_STATUS_CODES.get(code, "Error")
-    return {"code": code, "status": status, "message": message, "id": number}
-
-
 def problem(
     code: int,
     message: str,
@@ -88,7 +52,7 @@ def problem(
         exc_info=cause if code == 500 else None,
     )  # fmt: skip
     if request.path.startswith("/api"):
-        body = _shape(code, message, number)
+        body = shape(code, message, number)
         if errors:
             body["errors"] = errors
         if suggestions:

@@ -6,8 +6,8 @@ from flask import Blueprint, abort, render_template, request
 
 from cloudping.times import utc_now
 from frontend import matrix
-from frontend.cache import keep
 from frontend.figures import DEFAULT_FRAME, DEFAULT_METRIC, FRAME_LABELS, FRAMES, METRICS
+from frontend.serving.cache import keep
 from frontend.site import site, snapshot
 
 blueprint = Blueprint("matrix", __name__)

@@ -8,7 +8,7 @@ from flask import Blueprint, render_template
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from frontend.cache import keep
+from frontend.serving.cache import keep
 
 blueprint = Blueprint("method", __name__)
 

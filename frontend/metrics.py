@@ -11,8 +11,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from cloudping import __version__
 from cloudping.times import utc_now
 from frontend import status
-from frontend.cache import keep
 from frontend.now import NOW
+from frontend.serving.cache import keep
 from frontend.site import snapshot
 from frontend.snapshot import Snapshot
 

@@ -10,8 +10,8 @@ from cloudping.errors import UnknownRegionError
 from cloudping.regions import suggest
 from cloudping.times import to_iso, utc_now
 from frontend import status
-from frontend.cache import keep
 from frontend.figures import FRAMES, METRICS, Metric
+from frontend.serving.cache import keep
 from frontend.site import site, snapshot
 from frontend.store import MAX_DAYS, MAX_HOURS, NEAR_YEARS
 

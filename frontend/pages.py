@@ -13,25 +13,10 @@ from cloudping.times import to_iso, utc_now
 from frontend.figures import milliseconds, percent
 from frontend.matrix import legend, short_name
 from frontend.method_page import inline, markdown
+from frontend.serving.refusals import HEADERS
 from frontend.site import snapshot
 from frontend.status import sources
 
-# No inline code, nothing from another host: a page can load what this server serves, no more.
-HEADERS: Final = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; "
-        "frame-ancestors 'none'"
-    ),
-    "Cross-Origin-Embedder-Policy": "require-corp",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",  # for <img> and the like; CORS is not affected
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Referrer-Policy": "strict-origin-when-cross-origin",
-    "Strict-Transport-Security": "max-age=63072000; includeSubDomains",  # ignored over plain HTTP
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
 NAVIGATION: Final = (
     ("/", "Matrix"),
     ("/map", "Map"),

@@ -4,9 +4,9 @@ from flask import Blueprint, render_template
 
 from cloudping.regions import fibre_rtt_ms, rtt_floor_ms
 from frontend.api import pair_cells
-from frontend.cache import keep
 from frontend.figures import FRAME_LABELS
 from frontend.region_page import known
+from frontend.serving.cache import keep
 from frontend.site import snapshot
 
 blueprint = Blueprint("pair", __name__)

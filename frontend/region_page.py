@@ -7,9 +7,9 @@ from cloudping.regions import Region, suggest
 from cloudping.times import utc_now
 from frontend import region as view
 from frontend import status, worldmap
-from frontend.cache import keep
 from frontend.figures import DEFAULT_FRAME, DEFAULT_METRIC, FRAME_LABELS, FRAMES, METRICS
 from frontend.matrix_page import one_of
+from frontend.serving.cache import keep
 from frontend.site import snapshot
 
 blueprint = Blueprint("region", __name__)

@@ -4,8 +4,8 @@ from flask import Blueprint, render_template
 
 from cloudping.times import utc_now
 from frontend import status
-from frontend.cache import keep
 from frontend.figures import FRAME_LABELS
+from frontend.serving.cache import keep
 from frontend.site import snapshot
 
 blueprint = Blueprint("status", __name__)

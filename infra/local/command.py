@@ -213,7 +213,7 @@ class Stack:
         }
         command = [
             str(Path(sys.executable).with_name("gunicorn")),
-            f"--config={ROOT / 'frontend' / 'gunicorn.conf.py'}",
+            f"--config={ROOT / 'frontend' / 'serving' / 'gunicorn.conf.py'}",
             f"--chdir={ROOT}",
             "frontend:create_app()",
         ]

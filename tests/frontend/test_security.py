@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from cloudping.settings import load
-from frontend import create_app, pages
+from frontend import create_app
+from frontend.serving.refusals import HEADERS
 from tests.frontend.conftest import installation, site_of
 
 PAGES = (
@@ -116,7 +117,7 @@ def test_every_answer_is_graded_a_plus(site: FlaskClient, path: str) -> None:
 def test_the_grade_falls_with_each_header(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    monkeypatch.setitem(pages.HEADERS, name, value)
+    monkeypatch.setitem(HEADERS, name, value)
     app = create_app(load({}), client=object(), background=False)
     assert grade(app.test_client().get("/")) < 140
 

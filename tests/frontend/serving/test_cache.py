@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from frontend import matrix
-from frontend.cache import PageCache
+from frontend.serving.cache import PageCache
 from tests.frontend.conftest import installation, show, site_of
 
 
@@ -102,7 +102,7 @@ def test_what_is_not_kept_is_made_for_each_who_asks(web: FlaskClient) -> None:
 
 
 def test_what_is_kept_is_bounded(web: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("frontend.cache.MAX_BYTES", 200_000)
+    monkeypatch.setattr("frontend.serving.cache.MAX_BYTES", 200_000)
     web = show(installation())
     cache = web.application.wsgi_app.app._app  # type: ignore[attr-defined]  # in ProxyFix, RateLimit
     assert isinstance(cache, PageCache)

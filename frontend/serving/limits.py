@@ -14,8 +14,8 @@ from typing import Final
 
 from cachetools import LRUCache
 
-from frontend.cache import Environ, StartResponse, Wsgi
-from frontend.errors import refusal
+from frontend.serving.cache import Environ, StartResponse, Wsgi
+from frontend.serving.refusals import refusal
 
 # About 200 bytes each. Whoever is pushed out begins anew; it takes as many other clients to do so.
 MAX_CLIENTS: Final = 20_000

@@ -20,7 +20,7 @@ from typing import Any, Final
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 from werkzeug.http import HTTP_STATUS_CODES
 
-from frontend.errors import refusal
+from frontend.serving.refusals import refusal
 
 HEAD_S: Final = 10.0  # for a request's head to come
 SEND_S: Final = 30.0  # for an answer to be taken

@@ -6,7 +6,7 @@ bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  
 # One a core: each holds and renews a snapshot of its own, and clients that keep their connections
 # load two of them unevenly. A task of infra/frontend.yaml has half a core; more load, more tasks.
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
-worker_class = "frontend.worker.Worker"
+worker_class = "frontend.serving.worker.Worker"
 threads = 16  # they wait for DynamoDB only
 worker_connections = 500  # a worker; the one that kept it waiting longest makes room for the next
 sendfile = False  # it would wait for the client

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from frontend.api import ErrorSchema
-from tests.frontend.plain_app import LARGE
+from tests.frontend.serving.plain_app import LARGE
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SLOW_CLIENTS = 64  # four for each thread
 
 
@@ -29,8 +29,8 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         free.bind(("127.0.0.1", 0))
         number: int = free.getsockname()[1]
     log = tmp_path_factory.mktemp("worker") / "log"
-    command = [sys.executable, "-m", "gunicorn", "-c", "frontend/gunicorn.conf.py",
-               "tests.frontend.plain_app:app"]  # fmt: skip
+    command = [sys.executable, "-m", "gunicorn", "-c", "frontend/serving/gunicorn.conf.py",
+               "tests.frontend.serving.plain_app:app"]  # fmt: skip
     environ = {**os.environ, "HOST": "127.0.0.1", "PORT": str(number)}
     with log.open("wb") as out:
         server = subprocess.Popen(command, cwd=ROOT, env=environ, stderr=out)
