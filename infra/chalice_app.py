@@ -24,7 +24,14 @@ from uuid import uuid4
 
 from cloudping.errors import CloudPingError, SettingError
 from cloudping.regions import CATALOGUE
-from cloudping.settings import WATCH_SCHEDULE, Settings, load, minute_offset, schedule
+from cloudping.settings import (
+    PROBE_FUNCTION_S,
+    WATCH_SCHEDULE,
+    Settings,
+    load,
+    minute_offset,
+    schedule,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -56,7 +63,7 @@ class App:
         return ROOT / self.name
 
 
-PROBES = App("probes", "probe", memory_mb=256, timeout_s=60)
+PROBES = App("probes", "probe", memory_mb=256, timeout_s=PROBE_FUNCTION_S)
 AGGREGATOR = App(
     "aggregator", "aggregate", memory_mb=1024, timeout_s=300, must_contain=("numpy", "pandas")
 )

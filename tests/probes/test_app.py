@@ -35,13 +35,13 @@ def test_packaging_needs_no_client_and_loads_little() -> None:
     done = imported(AWS_DEFAULT_REGION="eu-west-1", PROBE_REGION="eu-west-1")
     assert done.returncode == 0, done.stderr
     schedule, heavy = done.stdout.splitlines()
-    assert schedule == "cron(3/5 * * * ? *)"
+    assert schedule == "cron(2/5 * * * ? *)"
     assert heavy == ""
 
 
 def test_sources_and_interval_decide_the_schedule() -> None:
     done = imported(AWS_DEFAULT_REGION="us-east-1", PROBE_INTERVAL_MINUTES="60")
-    assert done.stdout.splitlines()[0] == "cron(51 0/1 * * ? *)"
+    assert done.stdout.splitlines()[0] == "cron(46 0/1 * * ? *)"
 
 
 @pytest.mark.parametrize("region", ["eu-west-2", ""])
