@@ -254,8 +254,8 @@ class RegionTable:
     def sources(self, bad: list[ItemError] | None = None) -> list[RegionState]:
         return self._active(self.SOURCE_INDEX, "active_from", bad)
 
-    def targets(self) -> list[RegionState]:
-        return self._active(self.TARGET_INDEX, "active_to")
+    def targets(self, bad: list[ItemError] | None = None) -> list[RegionState]:
+        return self._active(self.TARGET_INDEX, "active_to", bad)
 
     def _active(
         self, index: str, attribute: str, bad: list[ItemError] | None = None

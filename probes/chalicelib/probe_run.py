@@ -10,17 +10,27 @@ from typing import Any, Final, Protocol
 from chalicelib.sweep import Measured, Plan, Target, measure
 
 from cloudping import dynamo, planet, runs
-from cloudping.errors import CloudPingError
+from cloudping.errors import CloudPingError, ItemError
 from cloudping.regions import CATALOGUE, RegionTable, partition_of
-from cloudping.runs import METHOD_KERNEL, NETWORK_SIMULATED, Run, RunTable, TargetResult
+from cloudping.runs import METHOD_KERNEL, NETWORK_SIMULATED, Attempt, Run, RunTable, TargetResult
 from cloudping.settings import Settings
 from cloudping.times import floor_minute, from_iso, to_iso, utc_now
 
 # A home region that does not answer must leave time to measure and to log: three attempts of 3 s
 # and the pauses between them (1 and 2 s at most), once for the targets and once for the write, are
-# 24 s; with the measuring's deadline of 30 s that is within the function's 60 s.
+# 24 s; two attempts of 2 s and a pause of 1 s for the secret are 5 s. Together they are within
+# settings.PROBE_STORE_S.
 STORE_TIMEOUT_S: Final = 3
 STORE_ATTEMPTS: Final = 3
+SECRET_TIMEOUT_S: Final = 2
+SECRET_ATTEMPTS: Final = 2
+
+# Which times of an event are believed. EventBridge tries to deliver an event for up to a day, and
+# Lambda for up to six hours more (their documentations' defaults): 30 hours, and what is older was
+# sent by hand, such as the Lambda console's own test event of 1970. No event is sent ahead of its
+# time; an hour is for clocks that disagree.
+MAX_LATENESS: Final = timedelta(days=2)
+MAX_AHEAD: Final = timedelta(hours=1)
 
 
 @cache  # one per Lambda, kept from run to run
@@ -43,13 +53,19 @@ def home_credentials(settings: Settings) -> dict[str, str]:
     Sovereign Cloud write home with the key of a user that may do just that.
     """
     import boto3
+    from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
     secret = settings.home_credentials
+    patience = Config(
+        connect_timeout=SECRET_TIMEOUT_S,
+        read_timeout=SECRET_TIMEOUT_S,
+        retries={"mode": "standard", "total_max_attempts": SECRET_ATTEMPTS},
+    )
     try:
-        answer = boto3.client("secretsmanager", region_name=settings.region).get_secret_value(
-            SecretId=secret
-        )
+        answer = boto3.client(
+            "secretsmanager", region_name=settings.region, config=patience
+        ).get_secret_value(SecretId=secret)
         key = json.loads(answer["SecretString"])
         return {f"aws_{name}": key[name] for name in ("access_key_id", "secret_access_key")}
     except (BotoCoreError, ClientError) as error:
@@ -65,8 +81,34 @@ class CredentialsError(CloudPingError):
 
 def warm(settings: Settings) -> None:
     """Makes what the first run would make: client and serializer, some 0.4 s of CPU."""
-    client(settings)
+    try:
+        client(settings)
+    except CredentialsError as error:  # a function that does not start measures nothing
+        log("credentials_unreadable", error=str(error))
     dynamo.to_wire({})
+
+
+class EventTimeError(CloudPingError):
+    """An event whose time cannot be that of a run made now."""
+
+
+def scheduled_minute(event_time: str, now: datetime) -> datetime:
+    """The minute for which an event was sent; raises EventTimeError when that cannot be so.
+
+    A run that is stored years from its measurement spoils the figures there, and takes the place
+    of the one that belongs there.
+    """
+    try:
+        moment = floor_minute(from_iso(event_time))
+    except (TypeError, ValueError):
+        raise EventTimeError(f"the event's time is {event_time!r}: write {to_iso(now)}") from None
+    if not now - MAX_LATENESS <= moment <= now + MAX_AHEAD:
+        raise EventTimeError(
+            f"the event's time is {event_time}, it is {to_iso(now)} here: a run is made at most "
+            f"{MAX_LATENESS.days} days after the time it is for, and at most "
+            f"{MAX_AHEAD // timedelta(hours=1)} hour before"
+        )
+    return moment
 
 
 class Measure(Protocol):
@@ -78,16 +120,19 @@ class Measure(Protocol):
 def run(event_time: str, settings: Settings) -> dict[str, Any]:
     """Measures for the schedule's time in an event; a second run of it leaves the first as it is.
 
-    Returns what was done, for the log of whoever invoked it by hand.
+    Returns what was done, for the log of whoever invoked it by hand. Nothing that has to do with
+    the tables keeps it from measuring and from logging what it measured.
     """
-    scheduled = floor_minute(from_iso(event_time))
-    store = client(settings)
-    targets = find_targets(settings, RegionTable(store, settings.table_prefix))
-    made = make(scheduled, targets, settings)
+    try:
+        scheduled = scheduled_minute(event_time, utc_now())
+    except EventTimeError as error:
+        log("event_refused", error=str(error))
+        raise
+    made = make(scheduled, find_targets(settings), settings)
     # Before writing: `infra recover` reads a run back from here whose write failed.
     say(f'{{"event":"run","run":{runs.to_json(made)}}}')
     try:
-        written = RunTable(store, settings.table_prefix).put_once(made)
+        written = RunTable(client(settings), settings.table_prefix).put_once(made)
     except CloudPingError:
         client.cache_clear()  # the secret's key may have been renewed: the next run reads it again
         raise
@@ -106,21 +151,28 @@ def run(event_time: str, settings: Settings) -> dict[str, Any]:
     }
 
 
-def find_targets(settings: Settings, table: RegionTable) -> dict[str, Target]:
+def find_targets(settings: Settings) -> dict[str, Target]:
     """The targets by region: those of the settings, else the active ones, else the catalogue.
 
-    A table that is empty or cannot be read must not stop the measuring.
+    A table that is empty or cannot be read must not stop the measuring, nor may a broken item of
+    it: that region is measured where the catalogue says it is.
     """
     if settings.probe_targets:
         return {code: Target(CATALOGUE[code].endpoint) for code in settings.probe_targets}
+    bad: list[ItemError] = []
     try:
-        active = {state.region.code: Target(state.region.endpoint) for state in table.targets()}
-    except CloudPingError as error:
+        table = RegionTable(client(settings), settings.table_prefix)
+        active = {state.region.code: Target(state.region.endpoint) for state in table.targets(bad)}
+    except Exception as error:  # whatever it is: what is not measured now is lost
         log("targets_unreadable", error=str(error), instead="the whole catalogue")
-    else:
-        if active:
-            return active
-        log("no_active_targets", table=table.name, instead="the whole catalogue")
+        return {code: Target(region.endpoint) for code, region in CATALOGUE.items()}
+    for broken in bad:
+        log("target_unreadable", error=str(broken), instead="its endpoint in the catalogue")
+        if (code := str(broken.key)) in CATALOGUE:
+            active[code] = Target(CATALOGUE[code].endpoint)
+    if active:
+        return active
+    log("no_active_targets", table=table.name, instead="the whole catalogue")
     return {code: Target(region.endpoint) for code, region in CATALOGUE.items()}
 
 
@@ -167,14 +219,23 @@ def make(
 
 
 def simulate(source: str, moment: datetime, targets: Mapping[str, Target], plan: Plan) -> Measured:
-    """What `sweep.measure` gives, from the simulated planet instead of the network."""
+    """What `sweep.measure` gives, from the simulated planet instead of the network.
+
+    A region that is not on the planet, since the catalogue lacks it, is not measured.
+    """
+    unknown = (Attempt(None, reason="local_error"),) * plan.attempts
+    off_planet = [code for code in targets if not {source, code} <= CATALOGUE.keys()]
+    for code in off_planet:
+        log("not_simulated", source=source, target=code, error="the catalogue lacks one of them")
     return Measured(
         results={
             code: TargetResult(
                 host=target.host,
                 addresses=(planet.address(code),),
                 dns_ms=None,
-                attempts=planet.connects(source, code, moment, plan.attempts),
+                attempts=unknown
+                if code in off_planet
+                else planet.connects(source, code, moment, plan.attempts),
             )
             for code, target in targets.items()
         },

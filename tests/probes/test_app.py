@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
@@ -66,6 +67,7 @@ def test_the_handler_passes_the_events_time_on(
 
     app = import_module("probes.app")  # both deployables have an `app`
     monkeypatch.setattr(probe_run, "client", lambda *_: dynamodb)
+    monkeypatch.setattr(probe_run, "utc_now", lambda: datetime(2026, 11, 20, 6, 5, 2, tzinfo=UTC))
     environ = {
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ENDPOINT_URL": "http://127.0.0.1:4566",

@@ -3,19 +3,21 @@
 import json
 import socket
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
 import pytest
 from chalicelib import probe_run
+from chalicelib.probe_run import CredentialsError, EventTimeError
 from chalicelib.sweep import Measured, Plan, Target, measure
 
 from cloudping import planet, runs
 from cloudping.errors import StoreError
-from cloudping.regions import CATALOGUE, RegionState, RegionTable
+from cloudping.regions import CATALOGUE, RegionState, RegionTable, provisional
 from cloudping.runs import METHOD_KERNEL, RunTable
 from cloudping.settings import Settings, load
+from infra.recover import put_missing
 
 EVENT_TIME = "2026-11-20T06:05:09Z"
 SCHEDULED = datetime(2026, 11, 20, 6, 5, tzinfo=UTC)
@@ -31,7 +33,13 @@ def settings_of(**environ: str) -> Settings:
 
 
 @pytest.fixture
-def store(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def on_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The probe's clock when EventBridge sends the event."""
+    monkeypatch.setattr(probe_run, "utc_now", lambda: SCHEDULED + timedelta(seconds=12))
+
+
+@pytest.fixture
+def store(dynamodb: Any, on_time: None, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(probe_run, "client", cache(lambda *_: dynamodb))
     return dynamodb
 
@@ -131,11 +139,86 @@ def test_a_failed_write_has_been_logged_before_and_is_raised(
     assert runs.from_json(json.dumps(line["run"])).region == "us-east-1"
 
 
+@pytest.mark.parametrize(
+    ("event_time", "why"),
+    [
+        ("1970-01-01T00:00:00Z", "at most 2 days after the time it is for"),  # Lambda's console
+        ("2026-11-18T06:04:00Z", "at most 2 days after the time it is for"),
+        ("2026-11-20T07:06:00Z", "at most 1 hour before"),
+        ("9999-12-31T23:59:00Z", "at most 1 hour before"),
+        ("2026-11-20T06:05:00", "write 2026-11-20T06:05:12.000Z"),
+        ("yesterday", "write 2026-11-20T06:05:12.000Z"),
+        (None, "write 2026-11-20T06:05:12.000Z"),
+    ],
+)
+def test_an_event_whose_time_cannot_be_is_refused_by_name_and_leaves_nothing(
+    store: Any, event_time: Any, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(EventTimeError, match=why) as caught:
+        probe_run.run(event_time, settings_of(**SIMULATED))
+    assert str(event_time) in str(caught.value)
+    assert logged(capsys) == [{"event": "event_refused", "error": str(caught.value)}]
+    assert store.scan(TableName="PingTest")["Count"] == 0
+
+
+@pytest.mark.parametrize("event_time", ["2026-11-18T06:06:00Z", "2026-11-20T07:05:00Z"])
+def test_an_event_as_late_as_aws_delivers_one_is_measured(store: Any, event_time: str) -> None:
+    assert probe_run.run(event_time, settings_of(**SIMULATED))["written"]
+
+
+def test_an_unreadable_secret_costs_the_writing_only(
+    dynamodb: Any, on_time: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run is measured and in the log, from where `recover` brings it back."""
+    probe_run.client.cache_clear()
+    settings = settings_of(**{**SIMULATED, "PROBE_TARGETS": ""}, CLOUDPING_HOME_CREDENTIALS="gone")
+    probe_run.warm(settings)
+    with pytest.raises(CredentialsError, match="secret gone in us-east-1"):
+        probe_run.run(EVENT_TIME, settings)
+    lines = capsys.readouterr().out.splitlines()
+    said = [json.loads(line) for line in lines]
+    events = ["credentials_unreadable", "targets_unreadable", "run"]
+    assert [line["event"] for line in said] == events
+    assert set(said[-1]["run"]["results"]) == set(CATALOGUE)
+    table = RunTable(dynamodb)
+    assert put_missing(table, lines, SCHEDULED, SCHEDULED).put == 1
+    (stored,) = table.between("us-east-1", SCHEDULED, SCHEDULED).runs
+    assert stored.results["eu-west-1"].attempts == planet.connects(
+        "us-east-1", "eu-west-1", SCHEDULED, 5
+    )
+
+
+def test_whatever_reading_the_targets_raises_the_whole_catalogue_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(probe_run, "client", broken)
+    assert list(probe_run.find_targets(settings_of())) == list(CATALOGUE)
+    assert logged(capsys)[0]["error"] == "no such thing"
+
+
+def test_a_region_that_the_catalogue_lacks_fails_no_simulated_probe(
+    store: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = RegionTable(store)
+    for place in (CATALOGUE["eu-west-1"], provisional("mx-west-9", "Mexico (West)")):
+        table.put(RegionState(place, is_source=False, is_target=True))
+    probe_run.run(EVENT_TIME, settings_of(**{**SIMULATED, "PROBE_TARGETS": ""}))
+    (run,) = RunTable(store).between("us-east-1", SCHEDULED, SCHEDULED).runs
+    assert [a.reason for a in run.results["mx-west-9"].attempts] == ["local_error"] * 5
+    assert run.results["eu-west-1"].attempts == planet.connects(
+        "us-east-1", "eu-west-1", SCHEDULED, 5
+    )
+    assert (logged(capsys)[0]["event"], run.region) == ("not_simulated", "us-east-1")
+
+
 def test_targets_are_the_active_regions(store: Any) -> None:
     table = RegionTable(store)
     table.put(RegionState(CATALOGUE["eu-west-1"], is_source=False, is_target=True))
     table.put(RegionState(CATALOGUE["eu-west-2"], is_source=True, is_target=False))
-    assert probe_run.find_targets(settings_of(), table) == {
+    assert probe_run.find_targets(settings_of()) == {
         "eu-west-1": Target("dynamodb.eu-west-1.amazonaws.com", 443)
     }
 
@@ -143,25 +226,30 @@ def test_targets_are_the_active_regions(store: Any) -> None:
 def test_targets_of_the_settings_come_first(store: Any) -> None:
     table = RegionTable(store)
     table.put(RegionState(CATALOGUE["eu-west-1"], is_source=False, is_target=True))
-    assert list(probe_run.find_targets(settings_of(PROBE_TARGETS="us-west-2"), table)) == [
-        "us-west-2"
-    ]
+    assert list(probe_run.find_targets(settings_of(PROBE_TARGETS="us-west-2"))) == ["us-west-2"]
 
 
-@pytest.mark.parametrize("fault", ["empty", "missing", "broken"])
+@pytest.mark.parametrize("fault", ["empty", "missing"])
 def test_without_a_readable_table_the_whole_catalogue_is_measured(
     store: Any, fault: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if fault == "broken":
-        item = {"region": {"S": "eu-west-1"}, "active_to": {"S": "True"}}
-        store.put_item(TableName="cloudping_regions", Item=item)
-    found = probe_run.find_targets(
-        settings_of(), RegionTable(store, "gone-" * (fault == "missing"))
-    )
+    found = probe_run.find_targets(settings_of(CLOUDPING_PREFIX="gone-" * (fault == "missing")))
     assert list(found) == list(CATALOGUE)
     (line,) = logged(capsys)
     expected = "no_active_targets" if fault == "empty" else "targets_unreadable"
     assert (line["event"], line["instead"]) == (expected, "the whole catalogue")
+
+
+def test_a_broken_item_of_a_target_costs_nothing(
+    store: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    RegionTable(store).put(RegionState(CATALOGUE["us-east-1"], is_source=False, is_target=True))
+    for code in ("eu-west-1", "moon-1"):
+        item = {"region": {"S": code}, "active_to": {"S": "True"}}
+        store.put_item(TableName="cloudping_regions", Item=item)
+    found = probe_run.find_targets(settings_of())
+    assert found == {c: Target(CATALOGUE[c].endpoint) for c in ("us-east-1", "eu-west-1")}
+    assert [line["event"] for line in logged(capsys)] == ["target_unreadable"] * 2
 
 
 def test_warming_makes_the_client_once() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from chalicelib import probe_run
+from chalicelib.probe_run import EventTimeError
 from chalicelib.rollup import RunReader
 
 from cloudping.runs import RunTable
@@ -72,7 +73,7 @@ def jumped(monkeypatch: pytest.MonkeyPatch) -> Any:
     return by
 
 
-@pytest.mark.parametrize("off", [-40 * MINUTE, 40 * MINUTE, timedelta(days=-400), 3 * HOUR])
+@pytest.mark.parametrize("off", [-40 * MINUTE, 40 * MINUTE, 3 * HOUR, timedelta(days=1)])
 def test_a_probes_clock_that_jumps_hides_no_run_and_changes_no_latency(
     pipeline: Pipeline, jumped: Any, off: timedelta
 ) -> None:
@@ -91,6 +92,23 @@ def test_a_probes_clock_that_jumps_hides_no_run_and_changes_no_latency(
     report = compare(pipeline)
     assert report.is_clean, report
     assert report.events == 4
+
+
+@pytest.mark.parametrize("off", [timedelta(days=-400), timedelta(days=400)])
+def test_a_probe_that_cannot_know_the_time_measures_again_once_it_does(
+    pipeline: Pipeline, jumped: Any, off: timedelta
+) -> None:
+    now = floor_minute(utc_now())
+    jumped(off)
+    with pytest.raises(EventTimeError):
+        pipeline.probe(now - 5 * MINUTE)
+    assert pipeline.said == ["event_refused"]
+    jumped(timedelta())
+    assert pipeline.probe(now - 5 * MINUTE)["written"]  # the event, delivered again
+    pipeline.aggregate(now + MINUTE)
+    report = compare(pipeline)
+    assert report.is_clean, report
+    assert report.events == 1
 
 
 @pytest.mark.parametrize("off", [-2 * HOUR, 2 * HOUR, timedelta(days=2)])
