@@ -32,19 +32,9 @@ from urllib.request import Request, urlopen
 import numpy as np
 
 from cloudping import dynamo, runs, windows
-from cloudping.distributions import (
-    DAY,
-    HOUR,
-    MONTH,
-    Bucket,
-    Distribution,
-    State,
-    floor,
-    following,
-    from_attempts,
-    merge,
-    to_item,
-)
+from cloudping.buckets import Bucket, State, to_item
+from cloudping.distribution import Distribution, from_attempts, merge
+from cloudping.periods import DAY, HOUR, MONTH, floor, following
 from cloudping.regions import CATALOGUE, RegionState, rtt_floor_ms
 from cloudping.runs import METHOD_KERNEL, NETWORK_AWS, Attempt, Run, TargetResult
 from cloudping.summaries import PERCENTILES, TIMEFRAMES

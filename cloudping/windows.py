@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
 
-from cloudping.distributions import DAY, HOUR, MONTH, floor, following
+from cloudping.periods import DAY, HOUR, MONTH, floor, following
 from cloudping.summaries import TIMEFRAME_DAYS
 
 

@@ -16,7 +16,7 @@ from marshmallow.validate import Length, OneOf, Range
 from webargs.flaskparser import FlaskParser
 
 from cloudping import __version__
-from cloudping.distributions import UNITS_PER_MS
+from cloudping.distribution import UNITS_PER_MS
 from cloudping.regions import RegionState, fibre_rtt_ms
 from cloudping.summaries import PERCENTILES, TIMEFRAMES, Figures, Summary
 from cloudping.times import to_iso, utc_now

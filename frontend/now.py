@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
-from cloudping.distributions import HOUR, Bucket, figures, floor, from_attempts
+from cloudping.buckets import Bucket
+from cloudping.distribution import from_attempts
+from cloudping.figures import figures
+from cloudping.periods import HOUR, floor
 from cloudping.runs import REASONS, Run, samples
 from cloudping.summaries import Summary
 

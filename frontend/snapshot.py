@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-from cloudping.distributions import DistributionTable
+from cloudping.buckets import DistributionTable
 from cloudping.errors import CloudPingError, ItemError
 from cloudping.regions import CATALOGUE, Region, RegionState, RegionTable
 from cloudping.runs import NETWORK_SIMULATED, Run, RunTable

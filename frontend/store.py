@@ -10,15 +10,10 @@ from typing import Any, Final, TypeVar, cast
 from cachetools import TTLCache
 
 from cloudping import windows
-from cloudping.distributions import (
-    HOUR,
-    Bucket,
-    Distribution,
-    DistributionTable,
-    merge,
-    networks,
-    series,
-)
+from cloudping.buckets import Bucket, DistributionTable, networks
+from cloudping.distribution import Distribution, merge
+from cloudping.figures import series
+from cloudping.periods import HOUR
 from cloudping.runs import REASONS, RunTable, SamplePage
 from cloudping.summaries import Day, Figures, HistoryTable, Summary
 from cloudping.times import floor_hour

@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cloudping import dynamo
-from cloudping.distributions import DAY, HOUR, floor, following
 from cloudping.errors import CloudPingError, UnknownRegionError
+from cloudping.periods import DAY, HOUR, floor, following
 from cloudping.regions import RegionState, suggest
 from cloudping.settings import load
 from cloudping.summaries import TIMEFRAMES

@@ -13,7 +13,7 @@ from typing import Any
 
 from cloudping import dynamo
 from cloudping.account import ENABLED, region_status
-from cloudping.distributions import DistributionTable
+from cloudping.buckets import DistributionTable
 from cloudping.errors import CloudPingError, StoreError
 from cloudping.regions import CATALOGUE, RegionTable, partition_of
 from cloudping.runs import RunTable

@@ -27,8 +27,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeGuard
 
 from cloudping import dynamo
-from cloudping.distributions import HOUR, floor
 from cloudping.errors import CloudPingError, ItemError
+from cloudping.periods import HOUR, floor
 from cloudping.regions import CATALOGUE
 from cloudping.runs import METHOD_IMPORTED, NETWORK_AWS, Attempt, Run, TargetResult
 from cloudping.settings import load

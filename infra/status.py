@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cloudping import dynamo
-from cloudping.distributions import DistributionTable
+from cloudping.buckets import DistributionTable
 from cloudping.regions import RegionState, RegionTable, partition_of
 from cloudping.runs import LOSS_REASONS, NOT_MEASURED_REASONS, Run, RunTable
 from cloudping.times import to_iso, utc_now

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from cloudping import runs
-from cloudping.distributions import minimum_samples
+from cloudping.distribution import minimum_samples
 from cloudping.runs import RunTable
 from cloudping.summaries import TIMEFRAMES, SummaryTable
 from cloudping.times import floor_minute, utc_now

@@ -13,9 +13,11 @@ from hashlib import blake2b
 from time import perf_counter, process_time
 from typing import Any, Final
 
-from cloudping import distributions, windows
-from cloudping.distributions import DAY, HOUR, Bucket, State, figures, floor, following, networks
+from cloudping import buckets, windows
+from cloudping.buckets import Bucket, State, networks
 from cloudping.errors import CloudPingError, ItemError
+from cloudping.figures import figures
+from cloudping.periods import DAY, HOUR, floor, following
 from cloudping.regions import RegionState, suggest
 from cloudping.runs import KeyBatch, RunKey
 from cloudping.summaries import TIMEFRAMES, Day, Summary
@@ -297,7 +299,6 @@ def _fingerprint(begin: datetime, found: Sequence[Bucket]) -> str:
     """Of all that a row is computed from."""
     content = [to_iso(begin)]
     content += [
-        f"{distributions.key(b.level, b.start, b.method, b.network)} {b.stored_digest}"
-        for b in found
+        f"{buckets.key(b.level, b.start, b.method, b.network)} {b.stored_digest}" for b in found
     ]
     return blake2b("\n".join(content).encode(), digest_size=8).hexdigest()

@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from cloudping.distributions import HOUR, Distribution, following, from_attempts
+from cloudping.distribution import Distribution, from_attempts
+from cloudping.periods import HOUR, following
 from cloudping.runs import METHOD_IMPORTED, REASONS, Run, samples
 
 # When a run that has not come counts as missing: Lambda's own two retries come within 3 minutes

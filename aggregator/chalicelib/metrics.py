@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from cloudping.distributions import HOUR, floor
 from cloudping.errors import ItemError
+from cloudping.periods import HOUR, floor
 from cloudping.runs import LOSS_REASONS, REASONS
 
 from .rollup import Tables

@@ -5,19 +5,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from cloudping.distributions import (
-    DAY,
-    HOUR,
-    MONTH,
-    Bucket,
-    Distribution,
-    DistributionTable,
-    digest,
-    floor,
-    following,
-    merge,
-)
+from cloudping.buckets import Bucket, DistributionTable
+from cloudping.codec import digest
+from cloudping.distribution import Distribution, merge
 from cloudping.errors import CloudPingError, ItemError
+from cloudping.periods import DAY, HOUR, MONTH, floor, following
 from cloudping.regions import RegionTable
 from cloudping.runs import Run, RunTable
 from cloudping.summaries import HistoryTable, SummaryTable

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from cloudping import dynamo
-from cloudping.distributions import DistributionTable
+from cloudping.buckets import DistributionTable
 from cloudping.errors import CloudPingError
 from cloudping.regions import RegionTable
 from cloudping.runs import RunTable

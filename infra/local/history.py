@@ -16,19 +16,10 @@ from typing import Any
 import numpy as np
 
 from cloudping import dynamo, planet, runs
-from cloudping.distributions import (
-    DAY,
-    HOUR,
-    MONTH,
-    Bucket,
-    Distribution,
-    DistributionTable,
-    State,
-    figures,
-    floor,
-    from_attempts,
-    merge,
-)
+from cloudping.buckets import Bucket, DistributionTable, State
+from cloudping.distribution import Distribution, from_attempts, merge
+from cloudping.figures import figures
+from cloudping.periods import DAY, HOUR, MONTH, floor
 from cloudping.regions import CATALOGUE, Region
 from cloudping.runs import METHOD_KERNEL, NETWORK_SIMULATED, Run, RunTable, TargetResult
 from cloudping.summaries import Day, HistoryTable

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cloudping import dynamo, runs
-from cloudping.distributions import DAY, HOUR, MONTH
 from cloudping.errors import CloudPingError
+from cloudping.periods import DAY, HOUR, MONTH
 from cloudping.regions import CATALOGUE, RegionState
 from cloudping.runs import NETWORK_SIMULATED
 from tests.aggregator.conftest import SOURCE, START, TARGETS, Installation, a_run

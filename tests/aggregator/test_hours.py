@@ -7,7 +7,8 @@ from chalicelib import hours
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloudping.distributions import digest, merge, percentiles
+from cloudping.codec import digest
+from cloudping.distribution import merge, percentiles
 from cloudping.runs import REASONS, Attempt, Run, TargetResult
 
 SIX = datetime(2026, 11, 20, 6, tzinfo=UTC)

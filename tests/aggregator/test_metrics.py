@@ -9,7 +9,9 @@ import pytest
 from chalicelib import metrics, trigger
 from chalicelib.metrics import Health
 
-from cloudping.distributions import HOUR, Bucket, DistributionTable, floor, from_attempts
+from cloudping.buckets import Bucket, DistributionTable
+from cloudping.distribution import from_attempts
+from cloudping.periods import HOUR, floor
 from cloudping.regions import CATALOGUE, RegionState, RegionTable
 from cloudping.runs import METHOD_KERNEL, NETWORK_AWS, REASONS
 

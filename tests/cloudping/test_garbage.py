@@ -14,8 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cloudping import distributions, dynamo, regions, runs, summaries
+from cloudping import buckets, codec, distribution, dynamo, regions, runs, summaries
 from cloudping.errors import ItemError, SettingError
+from cloudping.periods import HOUR
 from cloudping.runs import METHOD_KERNEL
 from cloudping.settings import TABLE, load
 
@@ -41,9 +42,9 @@ def a_summary() -> Any:
 
 
 def a_bucket() -> Any:
-    found = distributions.from_attempts(["eu-west-1"], [0, 0], [68.0, 70.5], int(AT.timestamp()))
-    bucket = distributions.Bucket("us-east-1", distributions.HOUR, AT, METHOD_KERNEL, "aws", found)
-    return distributions.to_item(bucket, AT)
+    found = distribution.from_attempts(["eu-west-1"], [0, 0], [68.0, 70.5], int(AT.timestamp()))
+    bucket = buckets.Bucket("us-east-1", HOUR, AT, METHOD_KERNEL, "aws", found)
+    return buckets.to_item(bucket, AT)
 
 
 def a_region() -> Any:
@@ -54,7 +55,7 @@ def a_region() -> Any:
 PARSERS: dict[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "run": (a_run, runs.from_item),
     "summary": (a_summary, summaries.from_item),
-    "bucket": (a_bucket, distributions.from_item),
+    "bucket": (a_bucket, buckets.from_item),
     "region": (a_region, lambda item: regions._from_item(item, "cloudping_regions")),
 }
 
@@ -196,7 +197,7 @@ def test_any_bytes_are_a_distribution_or_a_value_error(data: st.DataObject) -> N
         numbers[at] = data.draw(st.integers(0, 255))
     raw = json.dumps(fields).encode() + b"\n" + bytes(numbers)
     try:
-        found = distributions.decode(zlib.compress(raw))
+        found = codec.decode(zlib.compress(raw))
     except ValueError:
         return
     assert len(found.units) == len(found.counts) == len(found.target)
@@ -207,4 +208,4 @@ def test_a_target_of_four_thousand_million_entries_takes_no_memory() -> None:
     numbers = bytearray(planes)
     numbers[len(numbers) // 4 * 3] = 255  # the highest byte of the first number
     with pytest.raises(ValueError, match="entries of targets where 2 belong"):
-        distributions.decode(zlib.compress(header + b"\n" + bytes(numbers)))
+        codec.decode(zlib.compress(header + b"\n" + bytes(numbers)))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloudping import windows
-from cloudping.distributions import DAY, HOUR, MONTH, following
+from cloudping.periods import DAY, HOUR, MONTH, following
 
 NOW = datetime(2026, 11, 20, 12, 3, 7, tzinfo=UTC)
 

@@ -11,13 +11,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from openapi_spec_validator import validate
 
-from cloudping.distributions import (
-    HOUR,
-    Bucket,
-    DistributionTable,
-    floor,
-    from_attempts,
-)
+from cloudping.buckets import Bucket, DistributionTable
+from cloudping.distribution import from_attempts
+from cloudping.periods import HOUR, floor
 from cloudping.runs import METHOD_KERNEL, NETWORK_SIMULATED
 from cloudping.summaries import Day, HistoryTable
 from cloudping.times import to_iso, utc_now

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-from cloudping.distributions import HOUR, Bucket, DistributionTable, floor, from_attempts
+from cloudping.buckets import Bucket, DistributionTable
+from cloudping.distribution import from_attempts
+from cloudping.periods import HOUR, floor
 from cloudping.runs import METHOD_KERNEL
 from cloudping.settings import load
 from cloudping.summaries import Day, HistoryTable

@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from cloudping import dynamo
-from cloudping.distributions import DistributionTable, State
+from cloudping.buckets import DistributionTable, State
 from cloudping.regions import RegionTable
 from cloudping.runs import RunTable
 from cloudping.settings import load

@@ -2,15 +2,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cloudping import windows
-from cloudping.distributions import (
-    DAY,
-    HOUR,
-    MONTH,
-    Bucket,
-    DistributionTable,
-    following,
-    from_attempts,
-)
+from cloudping.buckets import Bucket, DistributionTable
+from cloudping.distribution import from_attempts
+from cloudping.periods import DAY, HOUR, MONTH, following
 from cloudping.runs import METHOD_KERNEL
 from cloudping.summaries import Summary
 from frontend.store import Store

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from cloudping import dynamo, runs
-from cloudping.distributions import DistributionTable, floor
+from cloudping.buckets import DistributionTable
 from cloudping.errors import CloudPingError
+from cloudping.periods import floor
 from cloudping.regions import CATALOGUE, RegionState, RegionTable
 from cloudping.runs import RunTable
 from cloudping.summaries import HistoryTable, SummaryTable

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cloudping.distributions import DistributionTable
+from cloudping.buckets import DistributionTable
 from cloudping.regions import RegionTable
 from cloudping.runs import RunTable
 from cloudping.summaries import HistoryTable, SummaryTable

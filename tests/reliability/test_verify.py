@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from cloudping import dynamo
-from cloudping.distributions import HOUR as LEVEL
-from cloudping.distributions import DistributionTable, merge
+from cloudping.buckets import DistributionTable
+from cloudping.distribution import merge
+from cloudping.periods import HOUR as LEVEL
 from cloudping.runs import RunTable
 from cloudping.summaries import SummaryTable
 from cloudping.times import floor_hour, utc_now

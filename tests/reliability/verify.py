@@ -10,17 +10,9 @@ from typing import Any
 import numpy as np
 
 from cloudping import runs
-from cloudping.distributions import (
-    DAY,
-    HOUR,
-    MONTH,
-    UNITS_PER_MS,
-    Bucket,
-    DistributionTable,
-    floor,
-    following,
-    minimum_samples,
-)
+from cloudping.buckets import Bucket, DistributionTable
+from cloudping.distribution import UNITS_PER_MS, minimum_samples
+from cloudping.periods import DAY, HOUR, MONTH, floor, following
 from cloudping.runs import REASONS, Run, RunTable
 from cloudping.summaries import PERCENTILES, TIMEFRAMES, SummaryTable
 from cloudping.times import to_iso

@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from cloudping import planet, runs
-from cloudping.distributions import DAY, HOUR, MONTH, figures, floor, merge
+from cloudping.distribution import merge
+from cloudping.figures import figures
+from cloudping.periods import DAY, HOUR, MONTH, floor
 from infra.local import history
 
 END = datetime(2026, 11, 20, 6, tzinfo=UTC)
