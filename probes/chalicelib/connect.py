@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from time import perf_counter_ns
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from cloudping.runs import METHOD_CONNECT, METHOD_KERNEL, Attempt
 
@@ -60,17 +60,24 @@ def read_tcp_info(sock: socket.socket) -> KernelRtt:
     )
 
 
-@cache
 def kernel_rtt() -> ReadRtt | None:
     """How to ask this kernel for its round trip; None where it cannot be asked."""
     if not sys.platform.startswith("linux"):
         return None  # option 11 means something else there
+    try:
+        return read_tcp_info if _has_tcp_info() else None
+    except OSError:  # no file descriptor left: nothing is measured now, and it is not known
+        return read_tcp_info
+
+
+@cache
+def _has_tcp_info() -> bool:
     with socket.socket() as sock:
         try:
             known = len(sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _TCP_INFO_LENGTH))
         except OSError:
-            return None
-    return read_tcp_info if known == _TCP_INFO_LENGTH else None
+            return False
+    return known == _TCP_INFO_LENGTH
 
 
 def method(read_rtt: ReadRtt | None) -> str:
@@ -78,28 +85,38 @@ def method(read_rtt: ReadRtt | None) -> str:
     return METHOD_CONNECT if read_rtt is None else METHOD_KERNEL
 
 
+# After this long Linux sends a SYN again (RFC 6298, 2.1 and 5.7). What has not been answered by
+# then is lost: an answer that still comes is `retransmitted`, else it is a timeout.
+SYN_REPEATED_S: Final = 1.0
+
+Key = TypeVar("Key")
+
+
 @dataclass(frozen=True, slots=True)
-class _Pending:
+class _Pending(Generic[Key]):
     sock: socket.socket
-    key: str
+    key: Key
     began_ns: int
+    expires_ns: int
 
 
-class Connects:
+class Connects(Generic[Key]):
     """Connects in flight: `start` one, `wait` for those that are over.
 
-    `timeout_s` is for each connect; above 1 s a SYN that had to be repeated (RFC 6298) is seen as
-    such instead of as a timeout. Closes its sockets when left as a context.
+    `timeout_s` is for each connect that has none of its own; above `SYN_REPEATED_S` a SYN that had
+    to be repeated is seen as such instead of as a timeout. Closes its sockets when left as a
+    context.
     """
 
     def __init__(self, timeout_s: float, read_rtt: ReadRtt | None) -> None:
-        self._timeout_ns = int(timeout_s * 1e9)
+        self._timeout_s = timeout_s
         self._read_rtt = read_rtt
-        self._selector = selectors.DefaultSelector()
-        self._pending: dict[int, _Pending] = {}  # by descriptor, oldest first
-        self._over: list[tuple[str, Attempt]] = []
+        # poll(2) needs no file descriptor of its own, so that it works when there is none left.
+        self._selector = selectors.PollSelector()
+        self._pending: dict[int, _Pending[Key]] = {}  # by descriptor
+        self._over: list[tuple[Key, Attempt]] = []
 
-    def __enter__(self) -> "Connects":
+    def __enter__(self) -> "Connects[Key]":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -108,7 +125,7 @@ class Connects:
         self._pending.clear()
         self._selector.close()
 
-    def start(self, key: str, address: str, port: int) -> None:
+    def start(self, key: Key, address: str, port: int, timeout_s: float | None = None) -> None:
         """Starts a connect to an IP address; its outcome comes from `wait` under this key."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         try:
@@ -123,10 +140,12 @@ class Connects:
             sock.close()
             self._over.append((key, _failure(code, None)))
             return
-        self._pending[sock.fileno()] = _Pending(sock, key, began_ns)
+        patience_s = self._timeout_s if timeout_s is None else timeout_s
+        expires_ns = began_ns + int(patience_s * 1e9)
+        self._pending[sock.fileno()] = _Pending(sock, key, began_ns, expires_ns)
         self._selector.register(sock, selectors.EVENT_WRITE)
 
-    def wait(self, until_ns: int | None = None) -> list[tuple[str, Attempt]]:
+    def wait(self, until_ns: int | None = None) -> list[tuple[Key, Attempt]]:
         """The connects that are over, as (key, attempt).
 
         Returns as soon as there is one, at `until_ns` (of `perf_counter_ns`) at the latest.
@@ -137,10 +156,8 @@ class Connects:
         return over
 
     def _poll(self, until_ns: int | None) -> None:
-        # All time out after the same time, so the oldest is the next to do so.
         limits_ns = [] if until_ns is None else [until_ns]
-        if self._pending:
-            limits_ns.append(next(iter(self._pending.values())).began_ns + self._timeout_ns)
+        limits_ns += [pending.expires_ns for pending in self._pending.values()]
         if not limits_ns:
             return
         ready = self._selector.select(max(0, min(limits_ns) - perf_counter_ns()) / 1e9)
@@ -148,24 +165,27 @@ class Connects:
         for entry, _ in ready:
             pending = self._remove(entry.fd)
             self._over.append((pending.key, self._outcome(pending, now_ns)))
-        expired = [p for p in self._pending.values() if p.began_ns + self._timeout_ns <= now_ns]
+        expired = [p for p in self._pending.values() if p.expires_ns <= now_ns]
         for pending in expired:
             self._remove(pending.sock.fileno()).sock.close()
             self._over.append((pending.key, Attempt(None, reason="timeout")))
 
-    def _remove(self, descriptor: int) -> _Pending:
+    def _remove(self, descriptor: int) -> _Pending[Key]:
         pending = self._pending.pop(descriptor)
         self._selector.unregister(pending.sock)
         return pending
 
-    def _outcome(self, pending: _Pending, now_ns: int) -> Attempt:
+    def _outcome(self, pending: _Pending[Key], now_ns: int) -> Attempt:
         connect_ms = (now_ns - pending.began_ns) / 1e6
         with pending.sock as sock:
             if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 return _failure(code, connect_ms)
             if self._read_rtt is None:
                 return _timed(connect_ms)
-            rtt_us, retransmits = self._read_rtt(sock)
+            try:
+                rtt_us, retransmits = self._read_rtt(sock)
+            except OSError:
+                return Attempt(None, connect_ms, reason="local_error")
         if retransmits:
             # With TCP timestamps the kernel still has a figure, in steps of a millisecond; without
             # them none. A packet was lost (or the true round trip is above a second) either way.
@@ -175,12 +195,9 @@ class Connects:
         return Attempt(rtt_us / 1000, connect_ms)
 
 
-# Without TCP_INFO a repeated SYN can only be told by its time: RFC 6298 repeats it after 1 s.
-_FIRST_RETRANSMIT_MS: Final = 1000.0
-
-
 def _timed(connect_ms: float) -> Attempt:
-    if connect_ms >= _FIRST_RETRANSMIT_MS:
+    # Without TCP_INFO a repeated SYN can only be told by its time.
+    if connect_ms >= SYN_REPEATED_S * 1000:
         return Attempt(None, connect_ms, 1, "retransmitted")
     return Attempt(connect_ms, connect_ms)
 

@@ -1,5 +1,6 @@
 """Looks names up before anything is measured, each timed by itself, none waiting for a slow one."""
 
+import errno
 import ipaddress
 import socket
 import threading
@@ -16,6 +17,8 @@ Family = Literal[4, 6]
 STALLED_S: Final = 0.1
 # glibc asks again after 5 s: one lost packet is survived, a dead resolver is not waited for.
 LOOKUP_TIMEOUT_S: Final = 6.0
+# What getaddrinfo passes on (EAI_SYSTEM) where it could not ask: no descriptor, no memory.
+_LOCAL_ERRORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +26,13 @@ class Lookup:
     """What a host resolved to, in one address family; `error` says why there is no address.
 
     `dns_ms` is None where nothing was looked up: the host is an address, or no answer came.
+    `is_local_error` where it is this machine that could not ask.
     """
 
     addresses: tuple[str, ...]
     dns_ms: float | None = None
     error: str | None = None
+    is_local_error: bool = False
 
 
 def lookup(host: str, family: Family) -> Lookup:
@@ -45,7 +50,11 @@ def lookup(host: str, family: Family) -> Lookup:
     try:
         found = socket.getaddrinfo(host, None, wanted, socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        return Lookup((), _ms_since(began), getattr(error, "strerror", None) or str(error))
+        said = getattr(error, "strerror", None) or str(error)
+        is_local = not isinstance(error, socket.gaierror) and (
+            getattr(error, "errno", None) in _LOCAL_ERRORS
+        )
+        return Lookup((), _ms_since(began), said, is_local)
     dns_ms = _ms_since(began)
     return Lookup(tuple(dict.fromkeys(str(entry[4][0]) for entry in found)), dns_ms)
 
@@ -84,7 +93,10 @@ def resolve(
             host = waiting.popleft()
             began[host] = now
             fresh.append(now)
-            threading.Thread(target=ask, args=(host,), daemon=True).start()
+            try:
+                threading.Thread(target=ask, args=(host,), daemon=True).start()
+            except RuntimeError as error:  # no thread left
+                answers.put((host, Lookup((), error=str(error), is_local_error=True)))
         if not began:
             break
         limits = [at + timeout_s for at in began.values()]

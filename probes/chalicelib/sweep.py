@@ -3,23 +3,31 @@
 Bursts and Python work between a packet's arrival and its time stamp are what falsifies figures on
 a small CPU share. So connects start one by one, a pace apart; targets take turns, in a fresh
 order each round, so that no disturbance meets all attempts at one of them; and no target has two
-connects in flight, so that a dead one delays nobody.
+connects in flight that can still be answered in time, so that a dead one delays nobody.
+
+A target that does not answer would make a run several times as long, and as dear. What is not
+answered until its SYN is repeated is lost, whatever comes later; waiting on tells only which kind
+of loss it is. So the next attempt does not wait for that, and after two such attempts in a run the
+target is taken for silent: its others start together and are waited for just until that moment. A
+SYN is sent and an answer in time is a latency all the same, so that every attempt counts as it
+would have: docs/method.md.
 """
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from time import perf_counter_ns, process_time
 from typing import Final
 
-from chalicelib.connect import Connects, ReadRtt, kernel_rtt, method
+from chalicelib.connect import SYN_REPEATED_S, Connects, ReadRtt, kernel_rtt, method
 from chalicelib.resolve import Family, resolve
 
 from cloudping.runs import Attempt, TargetResult
 from cloudping.times import utc_now
 
 MAX_IN_FLIGHT: Final = 32
+SILENT_AFTER: Final = 2  # lost attempts in a run; one alone is a lost packet
 SPREAD: Final = 0.1  # each gap is up to this share shorter or longer, at random
 
 # Memory at which a Lambda has one full core (AWS Lambda documentation, "Memory and computing
@@ -99,14 +107,18 @@ def measure(
     read_rtt = find_rtt()
     started_at = utc_now()
     attempts = sweep(routes, plan, began_ns, read_rtt, rng or random.SystemRandom())
-    unresolved = (Attempt(None, reason="dns_error"),) * plan.attempts
+
+    def unresolved(name: str) -> tuple[Attempt, ...]:
+        reason = "local_error" if found[name].is_local_error else "dns_error"
+        return (Attempt(None, reason=reason),) * plan.attempts
+
     return Measured(
         results={
             name: TargetResult(
                 host=target.host,
                 addresses=routes[name].addresses if name in routes else (),
                 dns_ms=found[name].dns_ms,
-                attempts=attempts.get(name, unresolved),
+                attempts=attempts[name] if name in attempts else unresolved(name),
             )
             for name, target in targets.items()
         },
@@ -124,6 +136,41 @@ class Route:
     port: int
 
 
+@dataclass(slots=True)
+class _Progress:
+    """How far the attempts at a route are; those that are over, by number.
+
+    The newest one holds back the next until `held_until_ns` (0: it does not).
+    """
+
+    over: dict[int, Attempt] = field(default_factory=dict)
+    started: int = 0
+    lost: int = 0
+    held_until_ns: int = 0
+
+    @property
+    def is_silent(self) -> bool:
+        return self.lost >= SILENT_AFTER
+
+    def is_free(self, now_ns: int) -> bool:
+        """Whether the next may start; notes that the newest was not answered in time."""
+        if self.held_until_ns and now_ns >= self.held_until_ns:
+            self.lost += 1
+            self.held_until_ns = 0
+        return not self.held_until_ns
+
+    def end(self, number: int, attempt: Attempt) -> None:
+        self.over[number] = attempt
+        if self.held_until_ns and number == self.started - 1:
+            self.lost += attempt.reason in ("timeout", "retransmitted")
+            self.held_until_ns = 0
+
+    def attempts(self, planned: int) -> tuple[Attempt, ...]:
+        """In the order of their starts; what was not started is `not_tried`."""
+        left = (Attempt(None, reason="not_tried"),) * (planned - self.started)
+        return (*(self.over[number] for number in range(self.started)), *left)
+
+
 def sweep(
     routes: Mapping[str, Route],
     plan: Plan,
@@ -136,24 +183,35 @@ def sweep(
     No connect starts that could outlast the deadline: what is left by then is `not_tried`.
     """
     queue = [name for _ in range(plan.attempts) for name in rng.sample(list(routes), len(routes))]
-    done: dict[str, list[Attempt]] = {name: [] for name in routes}
-    busy: set[str] = set()
-    cpu_began, started = process_time(), 0
+    progress = {name: _Progress() for name in routes}
+    in_time_s = min(SYN_REPEATED_S, plan.timeout_s)
+    in_flight = started = 0
+    cpu_began = process_time()
     next_ns = perf_counter_ns()
     last_ns = began_ns + int((plan.deadline_s - plan.timeout_s) * 1e9)
-    with Connects(plan.timeout_s, read_rtt) as connects:
-        while queue or busy:
+    with Connects[tuple[str, int]](plan.timeout_s, read_rtt) as connects:
+        while queue or in_flight:
             now_ns = perf_counter_ns()
             if now_ns >= last_ns:
                 queue.clear()
-            idle = None
-            if len(busy) < MAX_IN_FLIGHT:
-                idle = next((at for at, name in enumerate(queue) if name not in busy), None)
-            if idle is not None and now_ns >= next_ns:
-                name = queue.pop(idle)
-                addresses = routes[name].addresses
-                connects.start(name, addresses[len(done[name]) % len(addresses)], routes[name].port)
-                busy.add(name)
+            free = None
+            if in_flight < MAX_IN_FLIGHT:
+                places = (at for at, name in enumerate(queue) if progress[name].is_free(now_ns))
+                free = next(places, None)
+            if free is not None and now_ns >= next_ns:
+                name = queue.pop(free)
+                of_name, addresses = progress[name], routes[name].addresses
+                number = of_name.started
+                connects.start(
+                    (name, number),
+                    addresses[number % len(addresses)],
+                    routes[name].port,
+                    in_time_s if of_name.is_silent else None,
+                )
+                of_name.started += 1
+                if not of_name.is_silent:
+                    of_name.held_until_ns = perf_counter_ns() + int(in_time_s * 1e9)
+                in_flight += 1
                 started += 1
                 cost_s = max(CPU_PER_CONNECT_S, (process_time() - cpu_began) / started)
                 gap_s = pace_s(plan.memory_mb, cost_s) * rng.uniform(1 - SPREAD, 1 + SPREAD)
@@ -161,13 +219,11 @@ def sweep(
                 next_ns = now_ns + int(gap_s * 1e9)
                 continue
             until_ns = last_ns if queue else None
-            if idle is not None:
+            if free is not None:
                 until_ns = min(next_ns, last_ns)
-            for name, attempt in connects.wait(until_ns):
-                busy.remove(name)
-                done[name].append(attempt)
-    left = Attempt(None, reason="not_tried")
-    return {
-        name: (*attempts, *[left] * (plan.attempts - len(attempts)))
-        for name, attempts in done.items()
-    }
+            elif queue and in_flight < MAX_IN_FLIGHT:  # all that is left is held back
+                until_ns = min(last_ns, *(progress[name].held_until_ns for name in queue))
+            for (name, number), attempt in connects.wait(until_ns):
+                in_flight -= 1
+                progress[name].end(number, attempt)
+    return {name: of_name.attempts(plan.attempts) for name, of_name in progress.items()}

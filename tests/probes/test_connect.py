@@ -29,7 +29,7 @@ def closed_port() -> int:
 
 
 def one(address: str, port: int, read_rtt: ReadRtt | None, timeout_s: float = 2.5) -> Attempt:
-    with Connects(timeout_s, read_rtt) as connects:
+    with Connects[str](timeout_s, read_rtt) as connects:
         connects.start("only", address, port)
         ((key, attempt),) = connects.wait()
     assert key == "only"
@@ -75,17 +75,40 @@ def test_silence_is_a_timeout_after_just_that_long() -> None:
     assert 0.2 <= took_s < 1
 
 
-def test_no_descriptor_left_is_the_probes_own_fault(listener: tuple[str, int]) -> None:
+@pytest.fixture
+def no_descriptor_left() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with Connects(1, None) as connects:
-        highest = os.dup(0)
-        os.close(highest)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (highest, hard))
-        try:
-            connects.start("only", *listener)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    highest = os.dup(0)
+    os.close(highest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_no_descriptor_left_is_the_probes_own_fault(
+    listener: tuple[str, int], no_descriptor_left: None
+) -> None:
+    with Connects[str](1, None) as connects:
+        connects.start("only", *listener)
         assert connects.wait() == [("only", Attempt(None, None, reason="local_error"))]
+
+
+def test_no_descriptor_left_does_not_decide_how_the_kernel_is_asked_from_then_on(
+    no_descriptor_left: None,
+) -> None:
+    connect._has_tcp_info.cache_clear()
+    assert method(kernel_rtt()) == (METHOD_KERNEL if sys.platform == "linux" else METHOD_CONNECT)
+    assert connect._has_tcp_info.cache_info().currsize == 0
+
+
+def test_a_kernel_that_will_not_be_asked_is_the_probes_own_fault(
+    listener: tuple[str, int],
+) -> None:
+    def refuse(_: socket.socket) -> KernelRtt:
+        raise OSError(errno.ENOPROTOOPT, "not here")
+
+    attempt = one(*listener, refuse)
+    assert (attempt.latency_ms, attempt.reason) == (None, "local_error")
 
 
 def test_ipv6() -> None:
@@ -111,13 +134,15 @@ def test_a_kernel_without_a_sample_is_the_probes_own_fault(listener: tuple[str, 
 
 def test_other_systems_have_no_tcp_info(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert kernel_rtt.__wrapped__() is None
+    assert kernel_rtt() is None
 
 
 def test_a_kernel_that_knows_too_little_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(connect, "_TCP_INFO_LENGTH", 10_000)
-    assert kernel_rtt.__wrapped__() is None
+    connect._has_tcp_info.cache_clear()
+    assert kernel_rtt() is None
+    connect._has_tcp_info.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -142,7 +167,7 @@ def test_errors_by_what_they_mean(
 def test_sockets_are_closed_when_left_early() -> None:
     before = os.dup(0)
     os.close(before)
-    with Connects(2.5, None) as connects:
+    with Connects[str](2.5, None) as connects:
         for number in range(5):
             connects.start(str(number), "127.0.0.1", 1)
     after = os.dup(0)

@@ -9,9 +9,9 @@ from time import perf_counter_ns, sleep
 
 import pytest
 from chalicelib.connect import Connects, read_tcp_info
-from chalicelib.sweep import Measured, Plan, Target, measure
+from chalicelib.sweep import SILENT_AFTER, Measured, Plan, Target, measure
 
-from cloudping.runs import METHOD_CONNECT, METHOD_KERNEL, Attempt
+from cloudping.runs import LOSS_REASONS, METHOD_CONNECT, METHOD_KERNEL, Attempt
 from tests.testbed import bed
 from tests.testbed.bed import Bed, Handshake
 from tests.testbed.rules import Behaviour, Name, Rule, addresses, spread_ms
@@ -60,7 +60,7 @@ def test_a_process_that_is_held_back_does_not_bias_the_kernels_figure() -> None:
     (host,) = addresses(1)
 
     def look_late() -> list[tuple[str, Attempt]]:
-        with Connects(2.5, read_tcp_info) as connects:
+        with Connects[str](2.5, read_tcp_info) as connects:
             connects.start("target", host, 443)
             sleep(0.5)
             return connects.wait()
@@ -121,7 +121,7 @@ def test_reset_during_the_handshake() -> None:
     (host,) = addresses(1)
 
     def look_late() -> list[tuple[str, Attempt]]:
-        with Connects(2.5, read_tcp_info) as connects:
+        with Connects[str](2.5, read_tcp_info) as connects:
             connects.start("target", host, 443)
             sleep(0.1)
             return connects.wait()
@@ -162,17 +162,47 @@ def test_every_syn_dropped_until_the_timeout() -> None:
 
 
 def test_random_loss_is_found_exactly_where_the_wire_lost() -> None:
+    """Also at a target that is taken for silent: what it answers in time is a latency."""
     hosts = addresses(8)
-    with Bed({host: Rule(rtt_ms=10, loss=0.25) for host in hosts}, seed=3) as net:
-        measured, truth = measured_with_truth(net, Plan(5, 2.5, 30), *hosts)
-    lost = 0
+    with Bed({host: Rule(rtt_ms=10, loss=0.4) for host in hosts}, seed=3) as net:
+        measured, truth = measured_with_truth(net, Plan(8, 2.5, 30), *hosts)
+    lost, found_by_a_silent_one = 0, 0
     for host in hosts:
+        lost_here = 0
         for attempt, handshake in zip(measured.results[host].attempts, truth[host], strict=True):
-            was_lost = len(handshake.syns) > 1
-            assert (attempt.reason is not None) == was_lost
+            was_lost = len(handshake.syns) > 1 or handshake.syn_ack is None
+            assert (attempt.reason in LOSS_REASONS) == was_lost
             assert (attempt.latency_ms is None) == was_lost
-            lost += was_lost
-    assert 2 <= lost <= 25
+            found_by_a_silent_one += lost_here >= SILENT_AFTER and not was_lost
+            lost_here += was_lost
+        lost += lost_here
+    assert 10 <= lost <= 40
+    assert found_by_a_silent_one
+
+
+def test_a_silent_target_makes_a_run_longer_by_little_and_loses_nothing() -> None:
+    """Five timeouts one after another would take 12.5 s."""
+    alive, back, dead = addresses(3)
+    rules = {
+        alive: Rule(rtt_ms=20),
+        back: Rule(rtt_ms=20, silent_connects=2),
+        dead: Rule(behaviour="silent"),
+    }
+    with Bed(rules) as net:
+        began_ns = perf_counter_ns()
+        measured, truth = measured_with_truth(net, PLAN, alive, back, dead)
+        took_s = (perf_counter_ns() - began_ns) / 1e9
+    assert took_s < 8  # 3.6 s on an idle machine
+    assert [a.reason for a in measured.results[dead].attempts] == ["timeout"] * 5
+    assert len(truth[dead]) == 5  # each was tried
+    reasons = [a.reason for a in measured.results[back].attempts]
+    assert reasons == ["timeout", "timeout", None, None, None]
+    for attempt, handshake in zip(measured.results[back].attempts, truth[back], strict=True):
+        assert (attempt.latency_ms is None) == (handshake.syn_ack is None)
+    # Two whole waits, each begun when the SYN before was repeated; the rest together.
+    first, second, *rest = (handshake.syns[0] for handshake in truth[dead])
+    assert second - first > 0.99
+    assert min(rest) - second > 0.99
 
 
 def test_a_dead_target_costs_the_others_nothing() -> None:

@@ -78,3 +78,13 @@ def test_each_host_is_asked_for_once() -> None:
     assert set(resolve(["a", "b", "a"], 4, 2, look_up=look_up)) == {"a", "b"}
     assert sorted(asked) == ["a", "b"]
     assert resolve([], 4, 2) == {}
+
+
+def test_no_thread_left_is_this_machines_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    found = resolve(["a.example", "b.example"], 4, parallel=1)
+    assert set(found) == {"a.example", "b.example"}
+    assert all(one.is_local_error and one.error for one in found.values())

@@ -1,8 +1,10 @@
 """Sweeps on the loopback interface: order, pace, bounds, deadline."""
 
+import os
 import random
+import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import pairwise
 from statistics import median
@@ -48,9 +50,11 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
     seen: list[tuple[str, float]] = []
     start = Connects.start
 
-    def noted(self: Connects, key: str, address: str, port: int) -> None:
-        seen.append((key, perf_counter()))
-        start(self, key, address, port)
+    def noted(
+        self: Any, key: tuple[str, int], address: str, port: int, timeout_s: float | None = None
+    ) -> None:
+        seen.append((key[0], perf_counter()))
+        start(self, key, address, port, timeout_s)
 
     monkeypatch.setattr(Connects, "start", noted)
     return seen
@@ -93,43 +97,73 @@ def test_pace_follows_the_cpu_share_within_bounds() -> None:
     assert lookups_at_once(0) == lookups_at_once(1024) == 8
 
 
-def test_never_two_in_flight_to_one_target_and_never_more_than_the_bound(
+class Silent:
+    """Connects to a target that never answers; notes what was started when, and how many fly."""
+
+    def __init__(self, timeout_s: float, _: Any) -> None:
+        self._real = Connects[tuple[str, int]](timeout_s, None)
+        self._full = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self._waiting = [socket.socket() for _ in range(4)]
+        for sock in self._waiting:  # a listener whose queue is full drops SYNs
+            sock.setblocking(False)
+            sock.connect_ex(self._full.getsockname())
+        self.started: list[tuple[str, int, float, float | None]] = []
+        self.flying: set[tuple[str, int]] = set()
+        self.most = 0
+
+    def __getitem__(self, _: Any) -> Callable[..., "Silent"]:
+        return lambda *_: self  # where the sweep says Connects[…](…)
+
+    def __enter__(self) -> "Silent":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._real.__exit__()
+        for sock in (self._full, *self._waiting):
+            sock.close()
+
+    def start(
+        self, key: tuple[str, int], address: str, port: int, timeout_s: float | None = None
+    ) -> None:
+        self.flying.add(key)
+        self.most = max(self.most, len(self.flying))
+        self.started.append((*key, perf_counter(), timeout_s))
+        host, listening = self._full.getsockname()
+        self._real.start(key, host, listening, timeout_s)
+
+    def wait(self, until_ns: int | None) -> list[Any]:
+        over = self._real.wait(until_ns)
+        self.flying.difference_update(key for key, _ in over)
+        return over
+
+
+def test_silent_targets_never_exceed_the_bound_on_connects_in_flight(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Against targets that never answer: each start waits for the one before to time out."""
-    flying: set[str] = set()
-    most = 0
-
-    class Silent:
-        def __init__(self, *_: Any) -> None:
-            self._real = Connects(0.05, None)
-            self._silent = socket.create_server(("127.0.0.1", 0), backlog=0)
-
-        def __enter__(self) -> "Silent":
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            self._real.__exit__()
-            self._silent.close()
-
-        def start(self, key: str, *_: Any) -> None:
-            nonlocal most
-            assert key not in flying
-            flying.add(key)
-            most = max(most, len(flying))
-            self._real.start(key, *self._silent.getsockname())
-
-        def wait(self, until_ns: int | None) -> list[Any]:
-            over = self._real.wait(until_ns)
-            flying.difference_update(key for key, _ in over)
-            return over
-
-    monkeypatch.setattr(module, "Connects", Silent)
+    silent = Silent(0.05, None)
+    monkeypatch.setattr(module, "Connects", silent)
     monkeypatch.setattr(module, "MIN_PACE_S", 0.0001)
     routes = {f"t{n}": Route(("127.0.0.1",), 1) for n in range(50)}
-    done = sweep(routes, Plan(2, 0.05, 10), perf_counter_ns(), None, seeded(2))
-    assert most == MAX_IN_FLIGHT
-    assert all(len(attempts) == 2 for attempts in done.values())
+    done = sweep(routes, Plan(4, 0.05, 10), perf_counter_ns(), None, seeded(2))
+    assert silent.most == MAX_IN_FLIGHT
+    assert all([a.reason for a in attempts] == ["timeout"] * 4 for attempts in done.values())
+
+
+@pytest.mark.parametrize(("timeout_s", "in_time_s"), [(1.5, 1.0), (0.2, 0.2)])
+def test_after_two_lost_attempts_the_rest_are_not_waited_for_at_full_length(
+    monkeypatch: pytest.MonkeyPatch, timeout_s: float, in_time_s: float
+) -> None:
+    """The second begins when the first's SYN is repeated, or it has timed out before that."""
+    silent = Silent(timeout_s, None)
+    monkeypatch.setattr(module, "Connects", silent)
+    routes = {"dead": Route(("127.0.0.1",), 1)}
+    done = sweep(routes, Plan(5, timeout_s, 30), perf_counter_ns(), None, seeded(4))
+    assert [a.reason for a in done["dead"]] == ["timeout"] * 5
+    assert [number for _, number, _, _ in silent.started] == list(range(5))
+    assert [patience for *_, patience in silent.started] == [None, None, *[in_time_s] * 3]
+    first, second, *rest = (at for _, _, at, _ in silent.started)
+    assert second - first >= in_time_s
+    assert min(rest) - second >= in_time_s
 
 
 def test_the_deadline_counts_the_lookups_too(ports: list[int]) -> None:
@@ -143,6 +177,22 @@ def test_family_is_by_choice_and_never_another(ports: list[int]) -> None:
     measured = measure({"v4": Target("127.0.0.1", ports[0])}, Plan(2, 1, 10, family=6))
     assert [a.reason for a in measured.results["v4"].attempts] == ["dns_error"] * 2
     assert measured.dns_errors == {"v4": "127.0.0.1 is not an IPv6 address"}
+
+
+def test_no_descriptor_left_is_the_probes_own_fault_also_for_names(ports: list[int]) -> None:
+    """A lookup that this machine could not ask for says nothing of the name: no loss."""
+    targets = {"name": Target("localhost", ports[0]), "address": Target("127.0.0.1", ports[0])}
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = os.dup(0)
+    os.close(highest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest, hard))
+    try:
+        measured = measure(targets, PLAN)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for result in measured.results.values():
+        assert [a.reason for a in result.attempts] == ["local_error"] * 3
+    assert measured.dns_errors == {"name": "Too many open files"}
 
 
 def test_nothing_to_measure_is_no_error() -> None:

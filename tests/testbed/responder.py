@@ -69,8 +69,10 @@ class Responder:
     def _answer_syn(self, packet: Packet, segment: Segment, rule: Rule, due: float) -> None:
         connection = (packet.target, segment.source_port)
         self._syns[connection] += 1
+        before = [port for address, port in self._syns if address == packet.target]
         if (
-            self._syns[connection] <= rule.drop_syns
+            before.index(segment.source_port) < rule.silent_connects
+            or self._syns[connection] <= rule.drop_syns
             or self._loss[packet.target].random() < rule.loss
         ):
             return

@@ -34,7 +34,8 @@ class Rule:
     """A target: its round trip, up to `jitter_ms` more at random, and what it does with a SYN.
 
     `loss` is the probability that a SYN vanishes; the first `drop_syns` of each connection always
-    do. Without `timestamps` the target refuses TCP timestamps.
+    do, and all of the first `silent_connects` connections. Without `timestamps` the target refuses
+    TCP timestamps.
     """
 
     rtt_ms: float = 1.0
@@ -42,6 +43,7 @@ class Rule:
     loss: float = 0.0
     behaviour: Behaviour = "accept"
     drop_syns: int = 0
+    silent_connects: int = 0
     timestamps: bool = True
 
 
