@@ -141,7 +141,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("probe_targets", "PROBE_TARGETS", "", _regions, _REGION_LIST,
             "Targets; empty: those that cloudping_regions marks as active."),
     Setting("probe_network", "PROBE_NETWORK", "aws", *_one_of("aws", "simulated"),
-            "simulated: planet.py in place of the network; only with an endpoint on this machine."),
+            "simulated: planet/ in place of the network; only with an endpoint on this machine."),
     Setting("probe_retention_days", "PROBE_RETENTION_DAYS", "0", *whole(0, 36500),
             "Days until DynamoDB may delete a raw run; 0: kept for ever."),
     Setting("aggregator_interval_minutes", "AGGREGATOR_INTERVAL_MINUTES", "60", _interval,

@@ -70,3 +70,20 @@ def test_raw_runs_are_runs_of_the_simulated_network() -> None:
         assert runs.from_item(runs.to_item(run)) == run
         assert run.network == "simulated"
         assert run.expires_at is not None
+
+
+def test_history_and_the_probes_that_run_on_join_without_a_seam() -> None:
+    """The same runs make the same day, and a denser schedule sees the same network."""
+    (start, from_history), *_ = history.past_days("us-east-1", TARGETS, END, days=1)
+    made = list(history.raw_runs("us-east-1", TARGETS, start, start + timedelta(days=1)))
+    for target in TARGETS:
+        part = from_history.only(target)
+        latencies = [s.latency_ms for run in made for s in runs.samples(run, target)]
+        measured = np.array([value for value in latencies if value is not None])
+        np.testing.assert_array_equal(
+            np.repeat(part.units, part.counts), np.sort(np.rint(measured * 100)).astype(int)
+        )
+        assert part.failures.sum() == latencies.count(None)
+        minutes = int(start.timestamp()) // 60 + np.arange(1440)
+        dense = np.nanmedian(planet.latencies_ms("us-east-1", target, minutes, history.ATTEMPTS))
+        assert abs(np.median(measured) / dense - 1) < 0.01
