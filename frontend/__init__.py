@@ -9,24 +9,12 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from cloudping import dynamo
 from cloudping.settings import Settings, load
-from frontend import (
-    api,
-    errors,
-    health,
-    matrix_page,
-    method_page,
-    metrics,
-    original,
-    pages,
-    pair_page,
-    region_page,
-    status_page,
-)
+from frontend import api, pages
+from frontend.data.keeper import Keeper
+from frontend.data.site import EXTENSION, Site
+from frontend.data.store import Store
 from frontend.serving.cache import PageCache, Wsgi
 from frontend.serving.limits import RateLimit
-from frontend.site import EXTENSION, Site
-from frontend.snapshot import Keeper
-from frontend.store import Store
 
 
 def create_app(
@@ -47,26 +35,15 @@ def create_app(
 
     keeper = Keeper(dynamodb, settings.table_prefix, settings.frontend_refresh_s)
     store = Store(dynamodb, settings.table_prefix)
-    app = Flask(__name__)
+    app = Flask(
+        __name__,
+        template_folder="pages/templates",
+        static_folder="pages/static",
+        static_url_path="/static",
+    )
     app.extensions[EXTENSION] = Site(settings, keeper, store)
-    pages.init_app(app)
-    errors.init_app(app)
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # of Flask's default provider
-    app.config.update(API_TITLE="CloudPing", API_VERSION="v1", OPENAPI_VERSION="3.1.0")
-    api.api.init_app(app)
-    api.api.register_blueprint(api.blueprint)
-    app.register_blueprint(api.reading)
-    for part in (
-        health,
-        matrix_page,
-        method_page,
-        metrics,
-        original,
-        pair_page,
-        region_page,
-        status_page,
-    ):
-        app.register_blueprint(part.blueprint)
+    api.init_app(app)
+    pages.init_app(app, api.document)
     wsgi: Wsgi = PageCache(app.wsgi_app, lambda: keeper.snapshot.number)
     if settings.frontend_requests_per_minute:
         wsgi = RateLimit(wsgi, settings.frontend_requests_per_minute)

@@ -14,9 +14,9 @@ from cloudping.runs import METHOD_KERNEL, NETWORK_AWS, Attempt, Run, RunTable, T
 from cloudping.settings import load
 from cloudping.summaries import TIMEFRAMES, Figures, Summary, SummaryTable
 from frontend import create_app
-from frontend.now import NOW, summaries_of_run
-from frontend.site import EXTENSION, Site
-from frontend.snapshot import Pair, Snapshot
+from frontend.data.now import NOW, summaries_of_run
+from frontend.data.site import EXTENSION, Site
+from frontend.data.snapshot import Pair, Snapshot
 
 SOURCES = ("us-east-1", "eu-west-1", "ap-northeast-1")
 TARGETS = (*SOURCES, "cn-north-1")

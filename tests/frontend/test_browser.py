@@ -17,8 +17,8 @@ from cloudping.runs import SamplePage, samples
 from cloudping.settings import load
 from cloudping.summaries import Day
 from frontend import create_app
-from frontend.site import EXTENSION
-from frontend.store import Histogram
+from frontend.data.site import EXTENSION
+from frontend.data.store import Histogram
 from tests.frontend.conftest import figures, installation, run, site_of, this_minute
 
 CHROMIUM = next(

@@ -144,8 +144,8 @@ def test_an_unexpected_error_tells_its_id_and_nothing_else(
     def fails(*_: Any) -> None:
         raise RuntimeError("table secret-PingTest, at /app/frontend/store.py")
 
-    monkeypatch.setattr("frontend.api.region_row", fails)
-    monkeypatch.setattr("frontend.matrix_page.matrix.build", fails)
+    monkeypatch.setattr("frontend.api.v1.region_row", fails)
+    monkeypatch.setattr("frontend.pages.matrix.matrix.build", fails)
     app = create_app(load({}), client=object(), background=False)
     site_of(app).keeper.snapshot = installation()
     web = app.test_client()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from frontend import matrix
 from frontend.serving.cache import PageCache
+from frontend.views import matrix
 from tests.frontend.conftest import installation, show, site_of
 
 

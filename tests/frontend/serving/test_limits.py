@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from cloudping.settings import load
 from frontend import create_app
-from frontend.api import ErrorSchema
+from frontend.api.schemas import ErrorSchema
 from frontend.serving.limits import MAX_CLIENTS, RateLimit, client
 from tests.conftest import load_template
 from tests.frontend.conftest import installation, site_of

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from frontend.api import ErrorSchema
+from frontend.api.schemas import ErrorSchema
 from tests.frontend.serving.plain_app import LARGE
 
 ROOT = Path(__file__).parents[3]

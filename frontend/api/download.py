@@ -1,0 +1,63 @@
+"""`/api/v1/daily.zip`: the daily figures of all pairs, written while they are read."""
+
+import csv
+import io
+import zipfile
+from collections.abc import Iterator
+from datetime import date
+from typing import Any, Final
+
+from cloudping.summaries import PERCENTILES
+from cloudping.times import utc_now
+from frontend.api.formats import LICENCE_TEXT
+from frontend.api.rows import figures_row
+
+DAILY_COLUMNS: Final = ("date", "region_from", "region_to", "samples", "mean", "stddev", "min",
+                        "max", *(f"p_{p}" for p in PERCENTILES), "loss_pct", "coverage_pct",
+                        "network")  # fmt: skip
+
+
+def zipped(pairs: list[tuple[str, str]], first: date, last: date, store: Any) -> Iterator[bytes]:
+    """A ZIP as it is made: never more than a pair's year in memory."""
+    buffer = _Drain()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("LICENCE.txt", LICENCE_TEXT)
+        table = zipfile.ZipInfo("daily.csv", utc_now().timetuple()[:6])  # else it is of 1980
+        table.compress_type = zipfile.ZIP_DEFLATED
+        with archive.open(table, "w") as binary:
+            out = io.TextIOWrapper(binary, "utf-8", newline="")
+            writer = csv.DictWriter(out, DAILY_COLUMNS, extrasaction="ignore", restval="")
+            writer.writeheader()
+            for source, target in pairs:
+                for day in store.history_of(source, target, first, last):
+                    writer.writerow(
+                        {
+                            "date": day.day.isoformat(),
+                            "region_from": source,
+                            "region_to": target,
+                            **figures_row(day.figures),
+                            "network": day.network,
+                        }
+                    )
+                out.flush()
+                yield buffer.drain()
+            out.detach()
+    yield buffer.drain()
+
+
+class _Drain(io.RawIOBase):
+    """A file that is only written to, and emptied in between."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._held += data
+        return len(data)
+
+    def drain(self) -> bytes:
+        held, self._held = bytes(self._held), bytearray()
+        return held

@@ -1,0 +1,171 @@
+"""The original's API (`/api/latencies`, …) in its shapes, so that programs written for it go on."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flask import Blueprint, Response, abort, jsonify, request
+
+from cloudping import __version__
+from cloudping.errors import UnknownRegionError
+from cloudping.regions import suggest
+from cloudping.times import to_iso, utc_now
+from frontend.data.site import site, snapshot
+from frontend.data.store import MAX_DAYS, MAX_HOURS, NEAR_YEARS
+from frontend.serving.cache import keep
+from frontend.views import status
+from frontend.views.figures import FRAMES, METRICS, Metric
+
+blueprint = Blueprint("original", __name__, url_prefix="/api")
+
+
+@blueprint.after_request
+def readable_everywhere(response: Response) -> Response:
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    return response
+
+
+@blueprint.get("/latencies")
+def latencies() -> Response:
+    """{"metadata": …, "data": {from: {to: value}}}; a pair without the figure is left out."""
+    metric = METRICS[_choice("percentile", "p_50", METRICS)]
+    frame = _choice("timeframe", "1D", FRAMES)
+    current = snapshot()
+    wanted_from, wanted_to = _region("from"), _region("to")
+    keep()
+    data: dict[str, dict[str, float]] = {}
+    for (source, target), summary in sorted(current.cells.get(frame, {}).items()):
+        value = metric.value(summary.figures)
+        if value is not None and wanted_from in (None, source) and wanted_to in (None, target):
+            data.setdefault(source, {})[target] = round(value, 3)
+    return jsonify({"metadata": metadata(metric, frame), "data": data})
+
+
+def metadata(metric: Metric, frame: str) -> dict[str, Any]:
+    """What stands beside the figures of a matrix."""
+    current = snapshot()
+    cells = current.cells.get(frame, {}).values()
+    return {
+        "percentile": metric.name,
+        "timeframe": frame,
+        "unit": "percent" if metric.unit == "%" else "milliseconds",
+        "network": current.network,
+        "window_start": to_iso(min(c.window_start for c in cells)) if cells else None,
+        "window_end": to_iso(max(c.window_end for c in cells)) if cells else None,
+        "snapshot": to_iso(current.taken_at) if current.taken_at else None,
+        "stale_since": to_iso(current.failure.since) if current.failure else None,
+        "licence": "CC BY 4.0",
+    }
+
+
+def _choice(name: str, default: str, allowed: Any) -> str:
+    value = request.args.get(name) or default
+    if value not in allowed:
+        abort(400, f"{name}={value!r} is not usable: choose one of {', '.join(allowed)}.")
+    return value
+
+
+def _region(name: str) -> str | None:
+    code = request.args.get(name)
+    if code and code not in snapshot().regions:
+        raise UnknownRegionError(code, suggest(code))
+    return code or None
+
+
+@blueprint.get("/history")
+def history() -> Response:
+    """{"metadata": {from, to, start, end, points}, "data": [{timestamp, value}]}.
+
+    The original gives the mean of each run, every 6 hours; here it is the mean of each hour, and
+    of each day beyond 31 days.
+    """
+    source, target = _region("from"), _region("to")
+    if source is None or target is None:
+        abort(400, "Both from and to are needed: e.g. ?from=us-east-1&to=eu-west-1.")
+    end = _time("end", utc_now())
+    start = _time("start", end - timedelta(days=7))
+    if not timedelta(0) <= end - start <= timedelta(days=MAX_DAYS):
+        abort(400, f"start={to_iso(start)}, end={to_iso(end)}: up to {MAX_DAYS} days, start first.")
+    store = site().store
+    if end - start <= MAX_HOURS:
+        hours = store.hours(source, target, start, end)
+        points = [(to_iso(at), figures.mean, network) for at, figures, network in hours]
+    else:
+        days = store.days(source, target, start.date(), end.date())
+        points = [
+            (f"{day.day.isoformat()}T00:00:00.000Z", day.figures.mean, day.network) for day in days
+        ]
+    known = [(at, mean, network) for at, mean, network in points if mean is not None]
+    response = jsonify(
+        metadata={
+            "from": source,
+            "to": target,
+            "start": to_iso(start),
+            "end": to_iso(end),
+            "points": len(known),
+            "network": max((network for _, _, network in known), default=None),
+        },
+        data=[{"timestamp": at, "value": round(mean, 3)} for at, mean, _ in known],
+    )
+    response.headers["Cache-Control"] = "public, max-age=300"
+    return response
+
+
+@blueprint.get("/status")
+def state() -> Response:
+    """{"status", "latest_update", "version"}: healthy only when every source runs on schedule."""
+    keep()
+    current = snapshot()
+    sources = status.sources(current, utc_now())
+    newest = max((s.last_run for s in sources if s.last_run), default=None)
+    healthy = sources and not current.failure and all(s.state == "ok" for s in sources)
+    return jsonify(
+        status="healthy" if healthy else "degraded",
+        latest_update=to_iso(newest) if newest else None,
+        version=__version__,
+        silent=[s.code for s in sources if s.state == "silent"],
+        network=current.network,
+    )
+
+
+@blueprint.get("/regions")
+def regions() -> Response:
+    """A list of regions with the original's attributes."""
+    current = snapshot()
+    keep()
+    return jsonify(
+        [
+            {
+                "region_name": state.region.code,
+                "name": state.region.name,
+                "partition": state.region.partition,
+                "status": state.opt_in_status.upper().replace("-", "_"),
+                "is_opt_in": state.opt_in_status != "opt-in-not-required",
+                "ping_function_exists": state.is_source,
+                "earliest_data_timestamp": _stamp(state.earliest_data),
+                "most_recent_data_timestamp": _stamp(
+                    current.runs[state.region.code].timestamp
+                    if state.region.code in current.runs
+                    else state.latest_data
+                ),
+            }
+            for state in current.states
+        ]
+    )
+
+
+def _stamp(moment: datetime | None) -> str | None:
+    return None if moment is None else to_iso(moment)
+
+
+def _time(name: str, default: datetime) -> datetime:
+    """A time of the query; the original takes times without an offset as UTC."""
+    text = request.args.get(name)
+    if not text:
+        return default
+    try:
+        moment = datetime.fromisoformat(text)
+        if not NEAR_YEARS[0] <= moment.year <= NEAR_YEARS[1]:
+            raise ValueError
+    except ValueError:
+        abort(400, f"{name}={text!r} is not usable: an ISO 8601 time, e.g. 2026-11-20T06:00:00Z.")
+    return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)

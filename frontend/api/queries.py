@@ -1,0 +1,103 @@
+"""What `/api/v1` may be asked, as marshmallow schemas: 400 for anything else."""
+
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+import marshmallow as ma
+from flask import abort
+from marshmallow.validate import Length, OneOf, Range
+
+from cloudping.summaries import TIMEFRAMES
+from cloudping.times import to_iso, utc_now
+from frontend.api.formats import FORMATS
+from frontend.api.schemas import text, time
+from frontend.data.store import MAX_PAGE, NEAR_YEARS
+from frontend.views.figures import DEFAULT_FRAME, DEFAULT_METRIC, FRAMES, METRICS
+from frontend.views.order import GROUPS, ORDERS
+
+
+def _near(value: date) -> None:
+    """Times that can be reckoned with: `datetime` ends at the years 1 and 9999."""
+    if not NEAR_YEARS[0] <= value.year <= NEAR_YEARS[1]:
+        raise ma.ValidationError(f"Must be in the years {NEAR_YEARS[0]} to {NEAR_YEARS[1]}.")
+
+
+_format = ma.fields.String(
+    load_default="json",
+    validate=OneOf(FORMATS),
+    metadata={"description": "JSON with metadata, or rows as CSV or NDJSON"},
+)
+_filter: Final = (
+    "codes, names, places, geographies or partitions, separated by commas; empty: all of them"
+)
+
+
+class RowsQuery(ma.Schema):
+    format = _format
+
+
+class MatrixQuery(RowsQuery):
+    metric = text("the figure in `value`", load_default=DEFAULT_METRIC, validate=OneOf(METRICS))
+    timeframe = text("window", load_default=DEFAULT_FRAME, validate=OneOf(FRAMES))
+    from_ = text(f"sources: {_filter}", data_key="from", load_default="", validate=Length(max=200))
+    to = text(f"targets: {_filter}", load_default="", validate=Length(max=200))
+    order = text("of the regions", load_default="name", validate=OneOf(ORDERS))
+    group = text("groups that stay together", load_default="geography",
+                  validate=OneOf(GROUPS))  # fmt: skip
+    within = ma.fields.Float(
+        load_default=None,
+        validate=Range(0, 1e6),
+        metadata={"description": "threshold of `meets`, in the figure's unit"},
+    )
+
+
+class HistoryQuery(RowsQuery):
+    resolution = text(
+        "day: up to 366 days; hour: up to 31 days",
+        load_default="day",
+        validate=OneOf(("day", "hour")),
+    )
+    start = time(
+        "default: a year (day) or two weeks (hour) before end", load_default=None, validate=_near
+    )
+    end = time("default: now", load_default=None, validate=_near)
+
+
+class SamplesQuery(RowsQuery):
+    start = time("default: 24 hours before end", load_default=None, validate=_near)
+    end = time("default: now; at most 31 days after start", load_default=None, validate=_near)
+    limit = ma.fields.Integer(
+        load_default=MAX_PAGE,
+        validate=Range(1, MAX_PAGE),
+        metadata={"description": "runs (of several samples each) a page"},
+    )
+    cursor = time("from the page before", load_default=None, validate=_near)
+
+
+class DistributionQuery(RowsQuery):
+    timeframe = text("window", load_default="1D", validate=OneOf(TIMEFRAMES))
+
+
+class DailyQuery(ma.Schema):
+    start = ma.fields.Date(
+        load_default=None,
+        validate=_near,
+        metadata={"description": "first day; default: 30 days before end"},
+    )
+    end = ma.fields.Date(
+        load_default=None, validate=_near, metadata={"description": "last day; default: today"}
+    )
+
+
+def span(args: Mapping[str, Any], default: timedelta, most: timedelta) -> tuple[datetime, datetime]:
+    """Start and end of a query; 400 when they are the wrong way round or too far apart."""
+    end: datetime = args["end"] or utc_now().replace(second=0, microsecond=0)
+    start: datetime = args["start"] or end - default
+    if not timedelta(0) <= end - start <= most:
+        abort(
+            400,
+            f"start={to_iso(start)}, end={to_iso(end)} is not usable: "
+            f"up to {most.days} days, start before end.",
+        )
+    return start, end

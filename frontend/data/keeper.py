@@ -1,0 +1,226 @@
+"""Reads the snapshot that is served, and renews it in the background."""
+
+import gc
+import logging
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+from cloudping.buckets import DistributionTable
+from cloudping.errors import CloudPingError, ItemError
+from cloudping.regions import RegionState, RegionTable
+from cloudping.runs import Run, RunTable
+from cloudping.summaries import TIMEFRAMES, Summary, SummaryTable
+from cloudping.times import utc_now
+from frontend.data.now import NOW, summaries_of_run
+from frontend.data.snapshot import DAY, Failure, Pair, Snapshot
+
+log = logging.getLogger(__name__)
+
+# Each row of each timeframe is read anew this often, whatever the aggregator's marks say.
+ROWS_EVERY: Final = timedelta(minutes=10)
+# The keys of a day's runs are read anew this often, to find those that came late.
+KEYS_EVERY: Final = timedelta(minutes=15)
+# Between two queries of a refresh, so that parsing their answers does not hold up requests.
+PAUSE_S: Final = 0.05
+
+
+class Keeper:
+    """Holds the snapshot that is served, and renews it."""
+
+    def __init__(
+        self,
+        client: Callable[[], Any],
+        prefix: str,
+        refresh_s: float,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """`client` gives the DynamoDB client; it is not called before the first refresh."""
+        self._client, self._prefix = client, prefix
+        self._refresh_s, self._clock = refresh_s, clock
+        self._marks: dict[str, Mapping[str, str]] = {}
+        self._row_due_at: dict[tuple[str, str], datetime] = {}
+        self._pause_s = 0.0
+        self._keys_read_at: datetime | None = None
+        self._stop = threading.Event()
+        self.snapshot = Snapshot()
+
+    def start(self) -> None:
+        """Refreshes from now on in a daemon thread, at once for the first time."""
+        # While a refresh parses items, a short switch interval keeps requests from waiting 5 ms
+        # each time that they want the interpreter back.
+        sys.setswitchinterval(0.0005)
+        threading.Thread(target=self._run, name="snapshot", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self.refresh()
+            if self.snapshot.number == 1:
+                # What start-up made stays: the collector need not go through all of it again and
+                # again, each time stopping every request for as long as rendering a page takes.
+                gc.collect()
+                gc.freeze()
+            # Until everything has come up, look more often than a day's traffic would warrant.
+            wait_s = min(self._refresh_s, 5.0) if self.snapshot.missing else self._refresh_s
+            self._stop.wait(wait_s)
+
+    def refresh(self) -> None:
+        """Reads what may have changed; when that fails, keeps what there was and says so."""
+        old = self.snapshot
+        try:
+            self.snapshot = self._read(old)
+        except Exception as error:  # whatever it is, the pages go on with what they have
+            expected = isinstance(error, CloudPingError)
+            log.log(logging.WARNING if expected else logging.ERROR, "refresh failed: %s", error,
+                    exc_info=not expected)  # fmt: skip
+            since = old.failure.since if old.failure else self._clock()
+            self.snapshot = replace(
+                old, number=old.number + 1, failure=Failure(since, _in_plain_words(error))
+            )
+
+    def _read(self, old: Snapshot) -> Snapshot:
+        now = self._clock()
+        client = self._client()
+        states = self._states(client, old)
+        codes = [state.region.code for state in states if state.is_source]
+        runs, seen = self._runs(client, old, [s for s in states if s.is_source], now)
+        cells: dict[str, Mapping[Pair, Summary]] = {NOW: _last_runs(old, runs)}
+        cells |= self._figures(client, old, codes, now)
+        # The first read is wanted soon; the later ones must not be felt.
+        self._pause_s = PAUSE_S
+        return Snapshot(old.number + 1, now, states, cells, runs, seen)
+
+    def _states(self, client: Any, old: Snapshot) -> tuple[RegionState, ...]:
+        """The catalogue; of a region whose item makes no sense, what was known of it before."""
+        bad: list[ItemError] = []
+        states = RegionTable(client, self._prefix).all(bad)
+        for error in bad:
+            log.error("%s", error)
+        broken = {error.key for error in bad}
+        states += [state for state in old.states if state.region.code in broken]
+        return tuple(sorted(states, key=lambda state: state.region.code))
+
+    def _figures(
+        self, client: Any, old: Snapshot, codes: list[str], now: datetime
+    ) -> dict[str, dict[Pair, Summary]]:
+        """The matrix of each timeframe; a row is read when the aggregator marks it, or in its turn.
+
+        It fingerprints what it wrote of a source and timeframe, after writing it. The marks are
+        read first, so that a change in between is seen the next time.
+        """
+        table = SummaryTable(client, self._prefix)
+        buckets = DistributionTable(client, self._prefix)
+        marks = {}
+        for code in codes:
+            state = buckets.state(code)
+            marks[code] = state.written if state else {}
+            self._stop.wait(self._pause_s)
+        cells = {name: dict(old.cells.get(name, {})) for name in TIMEFRAMES}
+        due_at = dict(self._row_due_at)
+        rows = [(timeframe, code) for timeframe in TIMEFRAMES for code in codes]
+        for timeframe, matrix in cells.items():
+            first = not self._row_due_at
+            if first and (whole := self._readable(partial(table.all, timeframe))) is not None:
+                matrix.update(((s.region_from, s.region_to), s) for s in whole)
+                # From now on one row after the other, so that no refresh has much to read.
+                due_at |= {
+                    row: now + ROWS_EVERY * (k + 1) / len(rows)
+                    for k, row in enumerate(rows)
+                    if row[0] == timeframe
+                }
+                continue
+            for code in codes:
+                mark = marks[code].get(timeframe)
+                changed = mark is None or mark != self._marks.get(code, {}).get(timeframe)
+                due = now >= due_at.get((timeframe, code), now)
+                if due:
+                    due_at[timeframe, code] = now + ROWS_EVERY
+                elif not changed:
+                    continue
+                row = self._readable(partial(table.of_source, timeframe, code))
+                if row is not None:
+                    for pair in [pair for pair in matrix if pair[0] == code]:
+                        del matrix[pair]
+                    matrix.update(((s.region_from, s.region_to), s) for s in row)
+                self._stop.wait(self._pause_s)
+        self._marks, self._row_due_at = marks, due_at
+        return cells
+
+    @staticmethod
+    def _readable(read: Callable[[], list[Summary]]) -> list[Summary] | None:
+        """What was read; None when an item of it makes no sense, which must not stop the rest."""
+        try:
+            return read()
+        except ItemError as error:
+            log.error("%s", error)
+            return None
+
+    def _runs(
+        self, client: Any, old: Snapshot, sources: list[RegionState], now: datetime
+    ) -> tuple[dict[str, Run], dict[str, tuple[datetime, ...]]]:
+        """The newest run of each source, and when it ran within the last day.
+
+        Only runs newer than the last known one are read, and the keys of a day's runs from the
+        keys-only index: a refresh costs a few read units a source instead of hundreds.
+        """
+        table = RunTable(client, self._prefix)
+        all_keys = self._keys_read_at is None or now - self._keys_read_at >= KEYS_EVERY
+        runs, seen = {}, {}
+        for state in sources:
+            code = state.region.code
+            last = old.runs.get(code)
+            fresh: list[Run] = []
+            if last is None:
+                newest = table.latest(code, now)
+                fresh = [newest] if newest else []
+            elif now >= last.timestamp + _interval(last, state):
+                fresh = table.between(code, last.timestamp + timedelta(milliseconds=1), now).runs
+                self._stop.wait(self._pause_s)
+            if newest_run := (fresh[-1] if fresh else last):
+                runs[code] = newest_run
+            times = {run.timestamp for run in fresh} | set(old.seen.get(code, ()))
+            if all_keys or last is None:
+                times |= {key.timestamp for key in table.written_since(code, now - DAY)}
+            seen[code] = tuple(sorted(t for t in times if now - DAY < t <= now))
+        if all_keys:
+            self._keys_read_at = now
+        return runs, seen
+
+
+def _last_runs(old: Snapshot, runs: Mapping[str, Run]) -> dict[Pair, Summary]:
+    """The cells of `now`; those of a run that is still the last one are taken over."""
+    cells: dict[Pair, Summary] = {}
+    for code, run in runs.items():
+        if run is old.runs.get(code):
+            known = old.cells[NOW]
+            row = [known[pair] for target in run.results if (pair := (code, target)) in known]
+        else:
+            row = list(summaries_of_run(run))
+        cells |= {(s.region_from, s.region_to): s for s in row}
+    return cells
+
+
+def _interval(last: Run, state: RegionState) -> timedelta:
+    """How long until the next run: the shorter of what the last run and the catalogue say.
+
+    The last run alone would hide for a whole old interval that the schedule was made denser.
+    """
+    return timedelta(seconds=min(last.interval_s, state.interval_s or last.interval_s))
+
+
+def _in_plain_words(error: Exception) -> str:
+    text = str(error)
+    if "ResourceNotFoundException" in text:
+        return "The tables do not exist yet; they are being created, or the prefix is wrong."
+    if "Could not connect" in text or "Connection" in text:
+        return "DynamoDB cannot be reached."
+    if isinstance(error, CloudPingError):
+        return "DynamoDB did not answer as it should; the log has the details."
+    return "The tables could not be read; the log has the details."

@@ -1,0 +1,39 @@
+"""`/pair/<from>/<to>`: everything about one pair; the graphs' data come from the API."""
+
+from flask import Blueprint, render_template
+
+from cloudping.regions import fibre_rtt_ms, rtt_floor_ms
+from frontend.data.site import snapshot
+from frontend.serving.cache import keep
+from frontend.views.figures import FRAME_LABELS
+from frontend.views.lookup import known, pair_cells
+
+blueprint = Blueprint("pair", __name__)
+
+
+@blueprint.get("/pair/<source>/<target>")
+def page(source: str, target: str) -> str:
+    current = snapshot()
+    a, b = known(current, source), known(current, target)
+    there, back = pair_cells(current, source, target), pair_cells(current, target, source)
+    day = next((cell.figures for cell in there if cell.timeframe == "1D"), None)
+    p50 = day.percentiles.get(50) if day else None
+    back_day = next((cell.figures for cell in back if cell.timeframe == "1D"), None)
+    back_p50 = back_day.percentiles.get(50) if back_day else None
+    light_ms = fibre_rtt_ms(a, b)
+    keep()
+    return render_template(
+        "pair.html",
+        a=a,
+        b=b,
+        ways=[(a, b, there), *([(b, a, back)] if source != target else [])],
+        day=day,
+        p50=p50,
+        difference=None if p50 is None or back_p50 is None else p50 - back_p50,
+        light_ms=light_ms,
+        floor_ms=rtt_floor_ms(source, target),
+        ratio=p50 / light_ms if p50 is not None and light_ms >= 1 else None,
+        frames=FRAME_LABELS,
+        has_back=bool(back) and source != target,
+        is_source=any(state.region.code == source for state in current.sources),
+    )

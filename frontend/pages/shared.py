@@ -1,0 +1,94 @@
+"""What all pages share: security headers, static files by content, template helpers."""
+
+import hashlib
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from flask import Flask, Response, abort, request
+from markupsafe import Markup
+
+from cloudping.times import to_iso, utc_now
+from frontend.data.site import snapshot
+from frontend.pages.markdown import inline, markdown
+from frontend.serving.refusals import HEADERS
+from frontend.views.figures import milliseconds, percent
+from frontend.views.lookup import short_name
+from frontend.views.matrix import legend
+from frontend.views.status import sources
+
+PAGE_CACHE: Final = "public, max-age=10, stale-while-revalidate=60"
+STATIC_CACHE: Final = "public, max-age=31536000, immutable"
+
+
+def init_app(app: Flask, navigation: tuple[tuple[str, str], ...]) -> None:
+    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
+    app.jinja_env.filters.update(
+        moment=moment,
+        ago=ago,
+        inline=inline,
+        markdown=markdown,
+        percent=percent,
+        ms=milliseconds,
+        thousands="{:,}".format,
+        legend=legend,
+        short=lambda code: short_name(snapshot().regions[code]),
+    )
+    static = Path(app.static_folder or "")
+
+    @cache
+    def digest(filename: str) -> str:
+        return hashlib.blake2b((static / filename).read_bytes(), digest_size=6).hexdigest()
+
+    @app.url_defaults
+    def version_static(endpoint: str, values: dict[str, Any]) -> None:
+        """A static file's address changes with its content, so that it can be kept for ever."""
+        if endpoint == "static":
+            values["v"] = digest(values["filename"])
+
+    @app.context_processor
+    def shared() -> dict[str, Any]:
+        current = snapshot()
+        silent = [s for s in sources(current, utc_now()) if s.state == "silent"]
+        return {"snapshot": current, "nav": navigation, "silent": silent}
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        if request.endpoint == "static" and response.status_code == 200:
+            response.headers["Cache-Control"] = (
+                STATIC_CACHE if request.args.get("v") else PAGE_CACHE
+            )
+        elif snapshot().is_starting:
+            response.headers["Cache-Control"] = "no-store"
+        elif response.status_code == 200:
+            response.headers.setdefault("Cache-Control", PAGE_CACHE)
+        return response
+
+
+def moment(value: datetime | None, style: str = "%d %b %Y %H:%M UTC") -> Markup:
+    """A time element with the UTC time."""
+    return _time(value, style, "")
+
+
+def ago(value: datetime | None) -> Markup:
+    """A time element that scripts turn into "3 min ago"; without them it is the UTC time."""
+    return _time(value, "%d %b %H:%M UTC", "ago")
+
+
+def _time(value: datetime | None, style: str, name: str) -> Markup:
+    if value is None:
+        return Markup("never")
+    return Markup('<time class="{}" datetime="{}">{}</time>').format(
+        name, to_iso(value), value.astimezone(UTC).strftime(style)
+    )
+
+
+def one_of(value: str, allowed: object, what: str) -> str:
+    """The value if it is allowed; 404 with those that are otherwise."""
+    names = list(allowed)  # type: ignore[call-overload]  # any iterable of names
+    if value not in names:
+        abort(404, f"There is no {what} {value!r}; choose one of {', '.join(names)}.")
+    return value

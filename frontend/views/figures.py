@@ -1,0 +1,82 @@
+"""The figures that can be chosen, how they are written, and the step of the scale they fall on."""
+
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cloudping.summaries import PERCENTILES, TIMEFRAMES, Figures
+from frontend.data.now import NOW
+
+FRAMES: Final = (NOW, *TIMEFRAMES)
+FRAME_LABELS: Final = {
+    NOW: "Now",
+    "1D": "1 day",
+    "1W": "1 week",
+    "1M": "1 month",
+    "1Y": "1 year",
+}
+
+# Upper ends of the colour steps, the last one open. For latencies they are round numbers near
+# the quantiles of the round trips between all regions, so that each step gets a like share of the
+# cells: on a plain log scale two thirds of them would fall on two steps.
+LATENCY_STEPS_MS: Final = (5.0, 15.0, 30.0, 60.0, 90.0, 120.0, 150.0, 180.0, 210.0, 250.0, 300.0)
+LOSS_STEPS_PCT: Final = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0)
+SPREAD_STEPS_MS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+STEPS: Final = len(LATENCY_STEPS_MS) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One figure of a pair: its name in addresses, how it is called, unit, scale and value."""
+
+    name: str
+    label: str
+    unit: str
+    steps: tuple[float, ...]
+    value: Callable[[Figures], float | None]
+
+    def step(self, value: float) -> int:
+        """0 for the best step of the scale to `STEPS` - 1 for the worst."""
+        return bisect_left(self.steps, value)
+
+    def text(self, value: float) -> str:
+        """As it stands in a cell: one decimal below 10 ms, two below 1 %."""
+        if self.unit == "%":
+            return percent(value)
+        return milliseconds(value)
+
+
+def milliseconds(value: float) -> str:
+    """`0.42`, `7.3`, `84`, `213`: what is read at a glance, never more exact than it is worth."""
+    if value < 0.995:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
+
+
+def percent(value: float) -> str:
+    """`0`, `<0.01`, `0.04`, `1.3`, `100`."""
+    if value == 0:
+        return "0"
+    if value < 0.01:
+        return "<0.01"
+    if value < 0.995:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
+
+
+def _percentile(p: int) -> Metric:
+    return Metric(f"p_{p}", f"p{p}", "ms", LATENCY_STEPS_MS, lambda f: f.percentiles.get(p))
+
+
+_ALL = (
+    *map(_percentile, PERCENTILES),
+    Metric("mean", "mean", "ms", LATENCY_STEPS_MS, lambda f: f.mean),
+    Metric("min", "minimum", "ms", LATENCY_STEPS_MS, lambda f: f.min),
+    Metric("max", "maximum", "ms", LATENCY_STEPS_MS, lambda f: f.max),
+    Metric("stddev", "deviation", "ms", SPREAD_STEPS_MS, lambda f: f.stddev),
+    Metric("loss", "loss", "%", LOSS_STEPS_PCT, lambda f: f.loss_pct),
+)
+METRICS: Final[Mapping[str, Metric]] = {metric.name: metric for metric in _ALL}
+DEFAULT_METRIC: Final = "p_50"
+DEFAULT_FRAME: Final = "1D"

@@ -1,0 +1,205 @@
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from cloudping import dynamo
+from cloudping.buckets import DistributionTable, State
+from cloudping.regions import RegionTable
+from cloudping.runs import RunTable
+from cloudping.settings import load
+from cloudping.summaries import TIMEFRAMES, SummaryTable
+from frontend import create_app
+from frontend.data.keeper import Keeper
+from tests.frontend.conftest import fill, run, site_of, states, summaries, this_minute
+
+
+def test_the_site_is_up_before_any_table_exists() -> None:
+    nowhere = dynamo.client("us-east-2", "http://127.0.0.1:9")  # discard: nothing listens
+    app = create_app(load({}), nowhere, background=False)
+    web = app.test_client()
+    assert web.get("/").status_code == 200
+    assert web.get("/healthz").json == {"status": "ok"}
+    assert web.get("/readyz").status_code == 503
+
+
+def test_ready_once_the_tables_have_been_read(app: Flask) -> None:
+    assert app.test_client().get("/readyz").status_code == 503
+    site_of(app).keeper.refresh()
+    assert app.test_client().get("/readyz").status_code == 200
+
+
+def test_tables_that_do_not_exist_are_named_as_the_reason(dynamodb: Any) -> None:
+    keeper = Keeper(lambda: dynamodb, "other-", 60)
+    keeper.refresh()
+    assert keeper.snapshot.taken_at is None
+    assert keeper.snapshot.missing == [
+        "The tables do not exist yet; they are being created, or the prefix is wrong."
+    ]
+
+
+def test_the_last_snapshot_is_kept_and_says_its_age_when_dynamodb_fails(dynamodb: Any) -> None:
+    fill(dynamodb)
+    working = [True]
+
+    class Flaky:
+        """moto's client until it is told to fail."""
+
+        def __getattr__(self, name: str) -> Any:
+            if not working[0]:
+                raise ConnectionError("Could not connect to the endpoint URL")
+            return getattr(dynamodb, name)
+
+    app = create_app(load({}), Flaky(), background=False)
+    site_of(app).keeper.refresh()
+    before = site_of(app).keeper.snapshot
+    working[0] = False
+    site_of(app).keeper.refresh()
+    after = site_of(app).keeper.snapshot
+    assert after.cells == before.cells
+    assert after.taken_at == before.taken_at
+    assert after.failure is not None
+    page = app.test_client().get("/").text
+    assert "DynamoDB cannot be reached." in page
+    assert "Old data." in page
+    working[0] = True
+    site_of(app).keeper.refresh()
+    assert site_of(app).keeper.snapshot.failure is None
+
+
+def test_a_refresh_reads_only_newer_runs(dynamodb: Any) -> None:
+    fill(dynamodb)
+    keeper = Keeper(lambda: dynamodb, "", 60)
+    keeper.refresh()
+    first = keeper.snapshot
+    newest = this_minute() + timedelta(minutes=5)
+    RunTable(dynamodb).put_once(run("us-east-1", newest))
+    keeper._clock = lambda: newest + timedelta(seconds=5)
+    keeper.refresh()
+    assert keeper.snapshot.runs["us-east-1"].timestamp == newest
+    assert keeper.snapshot.runs["eu-west-1"] is first.runs["eu-west-1"]
+    assert len(keeper.snapshot.seen["us-east-1"]) == 4
+    assert len(keeper.snapshot.seen["eu-west-1"]) == 3
+
+
+def test_figures_are_read_anew_where_the_aggregator_marks_a_change(dynamodb: Any) -> None:
+    fill(dynamodb)
+    now = this_minute()
+    buckets = DistributionTable(dynamodb)
+    first = State("us-east-1", now, now, written=dict.fromkeys(TIMEFRAMES, "a"))
+    assert buckets.put_state(first, None)
+    keeper = Keeper(lambda: dynamodb, "", 60)
+    keeper.refresh()
+    pair = ("us-east-1", "eu-west-1")
+    changed = [
+        replace(cell, figures=replace(cell.figures, samples=7))
+        for cell in summaries()
+        if (cell.region_from, cell.region_to) == pair
+    ]
+    SummaryTable(dynamodb).write(changed)
+    keeper.refresh()
+    assert keeper.snapshot.cells["1D"][pair].figures.samples == 1438
+    stored = buckets.state("us-east-1")
+    assert stored is not None
+    assert buckets.put_state(replace(stored, written={**stored.written, "1D": "b"}), stored)
+    keeper.refresh()
+    assert keeper.snapshot.cells["1D"][pair].figures.samples == 7
+    assert keeper.snapshot.cells["1W"][pair].figures.samples == 1438
+
+
+def test_every_row_is_read_anew_in_its_turn(dynamodb: Any) -> None:
+    fill(dynamodb)
+    now = this_minute()
+    buckets = DistributionTable(dynamodb)
+    for source in ("us-east-1", "eu-west-1", "ap-northeast-1"):
+        assert buckets.put_state(
+            State(source, now, now, written=dict.fromkeys(TIMEFRAMES, "a")), None
+        )
+    keeper = Keeper(lambda: dynamodb, "", 60)
+    clock = [now]
+    keeper._clock = lambda: clock[0]
+    keeper.refresh()
+    SummaryTable(dynamodb).write(
+        replace(cell, figures=replace(cell.figures, samples=7)) for cell in summaries()
+    )
+
+    def renewed() -> int:
+        """In how many of the 12 rows all cells are the new ones."""
+        rows: dict[tuple[str, str], set[int]] = {}
+        for timeframe in TIMEFRAMES:
+            for (source, _), cell in keeper.snapshot.cells[timeframe].items():
+                rows.setdefault((timeframe, source), set()).add(cell.figures.samples)
+        return sum(found == {7} for found in rows.values())
+
+    found = []
+    for minute in range(11):
+        clock[0] = now + timedelta(minutes=minute)
+        keeper.refresh()
+        found.append(renewed())
+    assert found == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 12]
+
+
+def test_an_item_that_makes_no_sense_costs_its_row_and_no_more(dynamodb: Any) -> None:
+    fill(dynamodb)
+    dynamodb.put_item(
+        TableName="cloudping_stored_avgs",
+        Item={"timeframe": {"S": "1D"}, "index": {"S": "us-east-1_eu-west-1_1D"}},
+    )
+    keeper = Keeper(lambda: dynamodb, "", 60)
+    keeper.refresh()
+    assert keeper.snapshot.failure is None
+    assert {pair[0] for pair in keeper.snapshot.cells["1D"]} == {"eu-west-1", "ap-northeast-1"}
+    assert len(keeper.snapshot.cells["1W"]) == 12
+
+
+def test_a_region_whose_item_is_broken_costs_itself_and_no_more(
+    dynamodb: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(dynamodb)
+    dynamodb.put_item(TableName="cloudping_regions", Item={"region": {"S": "eu-west-9"}})
+    keeper = Keeper(lambda: dynamodb, "", 60)
+    keeper.refresh()
+    assert keeper.snapshot.failure is None
+    assert len(keeper.snapshot.states) == len(states())
+    assert "cloudping_regions item eu-west-9: region_name is None" in caplog.text
+    dynamodb.put_item(TableName="cloudping_regions", Item={"region": {"S": "us-east-1"}})
+    keeper.refresh()
+    assert list(keeper.snapshot.states) == states()
+
+
+def test_what_is_missing_is_said_in_the_order_in_which_it_comes(dynamodb: Any) -> None:
+    keeper = Keeper(lambda: dynamodb, "", 60)
+
+    def missing() -> list[str]:
+        keeper.refresh()
+        return keeper.snapshot.missing
+
+    assert "no region has been put into the catalogue" in missing()[0]
+    for state in states():
+        RegionTable(dynamodb).put(state)
+    assert missing()[0].startswith("0 of 3 sources have run")
+    RunTable(dynamodb).put_once(run("us-east-1", this_minute()))
+    assert missing() == [
+        "1 of 3 sources have run; waiting for ap-northeast-1, eu-west-1",
+        "The aggregator has written no figures for 1D, 1W, 1M, 1Y yet; "
+        "“now” shows each source's last run.",
+    ]
+    fill(dynamodb)
+    assert missing() == []
+
+
+def test_a_denser_schedule_is_seen_at_once(dynamodb: Any) -> None:
+    """The last run says every hour, the catalogue every minute: the next run shows at once."""
+    now = this_minute()
+    state = replace(states()[0], is_source=True, interval_s=60)
+    RegionTable(dynamodb).put(state)
+    code = state.region.code
+    runs = RunTable(dynamodb)
+    runs.put_once(run(code, now - timedelta(minutes=3), interval_s=3600))
+    keeper = Keeper(lambda: dynamodb, "", 60, clock=lambda: now)
+    keeper.refresh()
+    runs.put_once(run(code, now - timedelta(minutes=1), interval_s=60))
+    keeper.refresh()
+    assert keeper.snapshot.runs[code].timestamp == now - timedelta(minutes=1)
