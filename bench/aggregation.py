@@ -38,7 +38,7 @@ from cloudping.periods import DAY, HOUR, MONTH, floor, following
 from cloudping.regions import CATALOGUE, RegionState, rtt_floor_ms
 from cloudping.runs import METHOD_KERNEL, NETWORK_AWS, Attempt, Run, TargetResult
 from cloudping.summaries import PERCENTILES, TIMEFRAMES
-from infra.cost import READ, WRITE
+from infra.commands.cost import READ, WRITE
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "aggregator"))  # as Lambda has it
 from chalicelib import aggregate, hours
@@ -542,7 +542,7 @@ def main() -> None:
     )
     print(
         f"USD: on demand, {READ * 1e6} a million read units, {WRITE * 1e6} a million write units "
-        "(infra/cost.py has their source and date)"
+        "(infra/commands/cost.py has their source and date)"
     )
 
 

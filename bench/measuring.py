@@ -31,7 +31,7 @@ from chalicelib.sweep import LAMBDA_MB_PER_CORE, pace_s
 
 from bench import cpu_quota, whole_machine
 from bench.cpu_quota import CpuQuota
-from infra import chalice_app
+from infra.aws import installation, packages
 from tests.testbed import bed
 from tests.testbed.bed import Bed
 from tests.testbed.rules import Name, Rule, addresses
@@ -44,7 +44,7 @@ PROGRAMS = {
     "curl": "curl",
     "blackbox_exporter": "prometheus-blackbox-exporter",
 }
-THROTTLED_MB = chalice_app.PROBES.memory_mb
+THROTTLED_MB = installation.PROBES.memory_mb
 SIZES_MB = (128, 256, 512, 1024, LAMBDA_MB_PER_CORE)
 GB_SECOND_USD = 0.0000166667  # AWS Lambda pricing, x86, us-east-2, 2025
 RUNS_A_MONTH = 12 * 24 * 30
@@ -410,8 +410,8 @@ def machine(place: Network, sizes_mb: Sequence[int]) -> None:
 def cold_start() -> None:
     """What a new Lambda does before its first run: the package as deployed, on its own."""
     with tempfile.TemporaryDirectory() as folder:
-        zip_file = chalice_app.build(
-            chalice_app.PROBES, chalice_app.Installation(), Path(folder) / "probes"
+        zip_file = packages.build(
+            installation.PROBES, installation.Installation(), Path(folder) / "probes"
         )
         size = zip_file.stat().st_size
         unpacked = Path(folder) / "unpacked"

@@ -8,18 +8,18 @@ import sys
 from cloudping.errors import CloudPingError
 
 COMMANDS = {
-    "ping": "infra.ping",
+    "ping": "infra.commands.ping",
     "local": "infra.local.command",
     "local-pair": "infra.local.pair",
-    "pair": "infra.pair",
-    "package": "infra.package",
-    "deploy": "infra.deploy",
-    "status": "infra.status",
-    "destroy": "infra.destroy",
-    "cost": "infra.cost",
-    "backfill": "infra.backfill",
-    "import": "infra.import_",
-    "recover": "infra.recover",
+    "pair": "infra.commands.pair",
+    "package": "infra.commands.package",
+    "deploy": "infra.commands.deploy",
+    "status": "infra.commands.status",
+    "destroy": "infra.commands.destroy",
+    "cost": "infra.commands.cost",
+    "backfill": "infra.commands.backfill",
+    "import": "infra.commands.import_",
+    "recover": "infra.commands.recover",
 }
 
 

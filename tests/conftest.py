@@ -1,8 +1,10 @@
 """What all tests share: credentials that open nothing, and the tables on moto."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -48,21 +50,36 @@ TemplateLoader.add_multi_constructor("!", _short_form)
 
 
 def load_template(name: str) -> dict[str, Any]:
-    """A template of infra/ as a dictionary."""
-    text = (ROOT / "infra" / name).read_text()
+    """A template of infra/templates/ as a dictionary."""
+    text = (ROOT / "infra" / "templates" / name).read_text()
     loaded: dict[str, Any] = yaml.load(text, TemplateLoader)  # noqa: S506 - a SafeLoader
     return loaded
 
 
 @pytest.fixture
 def dynamodb() -> Iterator[Any]:
-    """A DynamoDB client on moto with the tables of infra/tables.yaml."""
+    """A DynamoDB client on moto with the tables of infra/templates/tables.yaml."""
     import boto3
 
     with mock_aws():
         boto3.client("cloudformation", region_name=HOME_REGION).create_stack(
             StackName="cloudping-tables",
-            TemplateBody=(ROOT / "infra" / "tables.yaml").read_text(),
+            TemplateBody=(ROOT / "infra" / "templates" / "tables.yaml").read_text(),
             Parameters=[{"ParameterKey": "DeletionProtection", "ParameterValue": "false"}],
         )
         yield boto3.client("dynamodb", region_name=HOME_REGION)
+
+
+def scheduled_event(region: str, moment: datetime, detail: Mapping[str, Any]) -> dict[str, Any]:
+    """What EventBridge sends for a schedule, for invoking a function by hand."""
+    return {
+        "version": "0",
+        "id": str(uuid4()),
+        "detail-type": "Scheduled Event",
+        "source": "aws.events",
+        "account": "000000000000",
+        "time": f"{moment:%Y-%m-%dT%H:%M:%SZ}",
+        "region": region,
+        "resources": [],
+        "detail": dict(detail),
+    }

@@ -23,8 +23,7 @@ from cloudping.distribution import minimum_samples
 from cloudping.runs import RunTable
 from cloudping.summaries import TIMEFRAMES, SummaryTable
 from cloudping.times import floor_minute, utc_now
-from infra.chalice_app import scheduled_event
-from tests.conftest import HOME_REGION, ROOT
+from tests.conftest import HOME_REGION, ROOT, scheduled_event
 
 REGIONS = ("ap-southeast-2", "eu-west-1", "us-east-2")
 

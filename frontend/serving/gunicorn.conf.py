@@ -4,7 +4,8 @@ import os
 
 bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  # noqa: S104 - in a container
 # One a core: each holds and renews a snapshot of its own, and clients that keep their connections
-# load two of them unevenly. A task of infra/frontend.yaml has half a core; more load, more tasks.
+# load two of them unevenly. A task of infra/templates/frontend.yaml has half a core; more load,
+# more tasks.
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 worker_class = "frontend.serving.worker.Worker"
 threads = 16  # they wait for DynamoDB only

@@ -16,8 +16,9 @@ from typing import Any
 import boto3
 
 from cloudping.regions import CATALOGUE, Region, RegionState, RegionTable, region
-from infra import chalice_app, stacks
-from infra.chalice_app import AGGREGATOR, PROBES, ROOT, Installation
+from infra import ROOT
+from infra.aws import chalice, functions, installation, packages, stacks
+from infra.aws.installation import AGGREGATOR, PROBES, Installation
 from infra.local import history
 from infra.local.server import HOST, Child, LocalError, check_port_free, start_ministack
 
@@ -175,7 +176,7 @@ class Stack:
         outcome = stacks.apply(
             self._client("cloudformation"),
             "cloudping-tables",
-            ROOT / "infra" / "tables.yaml",
+            ROOT / "infra" / "templates" / "tables.yaml",
             {"Prefix": "", "DeletionProtection": "false"},
         )
         client = self._client("dynamodb")
@@ -233,19 +234,19 @@ class Stack:
         self._deploy_app(AGGREGATOR, [HOME_REGION])
         self._deploy_app(PROBES, [place.code for place in self.sources])
 
-    def _deploy_app(self, app: chalice_app.App, stages: list[str]) -> None:
+    def _deploy_app(self, app: installation.App, stages: list[str]) -> None:
         self._say(f"packaging the {app.name} with chalice")
         build = self.folder / "build" / app.name
-        zip_file = chalice_app.build_if_changed(app, INSTALLATION, build)
+        zip_file = packages.build_if_changed(app, INSTALLATION, build)
         outdated = [
             stage
             for stage in stages
-            if not chalice_app.is_current(app, INSTALLATION, stage, zip_file, self._session)
+            if not functions.is_current(app, INSTALLATION, stage, zip_file, self._session)
         ]
         if not outdated:
             self._say(f"{app.name}: deployed before, unchanged")
             return
-        deployed = chalice_app.deploy_all(app, build, outdated, PARALLEL_DEPLOYMENTS)
+        deployed = chalice.deploy_all(app, build, outdated, PARALLEL_DEPLOYMENTS)
         for done, (stage, error) in enumerate(deployed, 1):
             self._check()
             if error is not None:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
 
-from infra.chalice_app import ROOT
+from infra import ROOT
 from infra.local.server import HOST, Child, LocalError, check_port_free
 
 SERVER = ROOT / "infra" / "servers" / "target"

@@ -12,7 +12,7 @@ from typing import IO
 from urllib.request import urlopen
 
 from cloudping.errors import CloudPingError
-from infra.chalice_app import ROOT
+from infra import ROOT
 
 HOST = "127.0.0.1"
 MINISTACK = ROOT / ".local" / "aws-venv" / "bin" / "ministack"

@@ -18,7 +18,8 @@ import pytest
 from cloudping.regions import CATALOGUE, RegionState, RegionTable
 from cloudping.summaries import Figures, Summary, SummaryTable
 from cloudping.times import utc_now
-from infra import stacks
+from infra import TEMPLATES
+from infra.aws import stacks
 from tests.conftest import ROOT
 from tests.infra import ministack
 
@@ -163,7 +164,7 @@ def fill(aws: dict[str, str]) -> None:
     stacks.apply(
         ministack.client(aws, "cloudformation"),
         "cloudping-tables",
-        ROOT / "infra" / "tables.yaml",
+        TEMPLATES / "tables.yaml",
         {"Prefix": "", "DeletionProtection": "false"},
     )
     client = ministack.client(aws, "dynamodb")

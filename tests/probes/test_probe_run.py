@@ -17,7 +17,7 @@ from cloudping.errors import StoreError
 from cloudping.regions import CATALOGUE, RegionState, RegionTable, provisional
 from cloudping.runs import METHOD_KERNEL, RunTable
 from cloudping.settings import Settings, load
-from infra.recover import put_missing
+from infra.commands.recover import put_missing
 
 EVENT_TIME = "2026-11-20T06:05:09Z"
 SCHEDULED = datetime(2026, 11, 20, 6, 5, tzinfo=UTC)

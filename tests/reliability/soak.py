@@ -33,7 +33,9 @@ import boto3
 from botocore.config import Config
 
 from cloudping.times import floor_minute, to_iso, utc_now
-from infra.chalice_app import AGGREGATOR, PROBES, ROOT, Installation, scheduled_event
+from infra import ROOT
+from infra.aws.installation import AGGREGATOR, PROBES, Installation
+from tests.conftest import scheduled_event
 from tests.reliability import proxy, verify
 
 REGIONS = ("ap-southeast-2", "eu-west-1", "sa-east-1", "us-east-2")

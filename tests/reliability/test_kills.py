@@ -14,9 +14,9 @@ import pytest
 
 from cloudping.runs import RunTable
 from cloudping.times import floor_minute, to_iso, utc_now
-from infra import stacks
+from infra.aws import stacks
+from infra.commands.recover import put_missing
 from infra.local.server import HOST, start_ministack
-from infra.recover import put_missing
 from tests.conftest import HOME_REGION, ROOT
 from tests.reliability import proxy, verify
 from tests.reliability.soak import free_port
@@ -42,7 +42,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     client = boto3.client(
         "cloudformation", region_name=HOME_REGION, endpoint_url=f"http://{HOST}:{port}"
     )
-    template = ROOT / "infra" / "tables.yaml"
+    template = ROOT / "infra" / "templates" / "tables.yaml"
     stacks.apply(client, "tables", template, {"Prefix": "", "DeletionProtection": "false"})
     yield port
     server.stop(10)

@@ -8,8 +8,8 @@ from chalicelib.trigger import tables
 from cloudping.regions import CATALOGUE, RegionState, RegionTable
 from cloudping.runs import RunTable
 from cloudping.times import floor_hour, utc_now
-from infra import backfill
-from infra.recover import put_missing
+from infra.commands import backfill
+from infra.commands.recover import put_missing
 from tests.aggregator.conftest import KEYS
 from tests.reliability import verify
 from tests.reliability.conftest import TARGETS, Pipeline

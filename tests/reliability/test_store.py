@@ -18,8 +18,8 @@ from cloudping.runs import RunTable
 from cloudping.settings import PROBE_STORE_S
 from cloudping.summaries import PERCENTILES
 from cloudping.times import floor_hour, to_iso, utc_now
-from infra.chalice_app import PROBES
-from infra.recover import put_missing
+from infra.aws.installation import PROBES
+from infra.commands.recover import put_missing
 from tests.conftest import HOME_REGION
 from tests.reliability import verify
 from tests.reliability.conftest import (

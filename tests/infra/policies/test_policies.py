@@ -16,19 +16,19 @@ from typing import Any
 
 import pytest
 from chalicelib import probe_run, region_watch, trigger
+from tests.infra.test_deploy import Operator
 
 from cloudping.account import region_status
 from cloudping.settings import load
 from cloudping.times import to_iso, utc_now
 from frontend import create_app
-from infra import chalice_app
-from infra.chalice_app import AGGREGATOR, APPS, PROBES, WATCH, App, Installation
+from infra.aws import installation
+from infra.aws.installation import AGGREGATOR, APPS, PROBES, WATCH, App, Installation
 from tests.conftest import ROOT
 from tests.infra import ministack
 from tests.infra.policies import calls, handlers, iam
 from tests.infra.policies.cfn import ACCOUNT, HOME, Stack
 from tests.infra.policies.iam import Document, Request
-from tests.infra.test_deploy import Operator
 
 GITHUB = Stack("github-oidc.yaml", Repository="octo/ping", OwnerId="12", RepositoryId="345")
 BOUNDARY_ARN = GITHUB.arn("Boundary")
@@ -451,7 +451,7 @@ def test_a_function_may_do_what_it_does_and_nothing_is_idle(app: App, recorded: 
 
 
 def function_policy(app: App, stage: str = HOME) -> Document:
-    return chalice_app.policy(app, Installation())
+    return installation.policy(app, Installation())
 
 
 # The ECS agent, before the site runs: docs.aws.amazon.com/AmazonECS/latest/developerguide/

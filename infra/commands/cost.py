@@ -19,10 +19,10 @@ from typing import Any
 from cloudping import planet, runs
 from cloudping.regions import CATALOGUE
 from cloudping.runs import METHOD_KERNEL, NETWORK_SIMULATED, Run, TargetResult
-from infra import target
-from infra.chalice_app import AGGREGATOR, LOG_RETENTION_DAYS, PROBES
+from infra.aws.installation import AGGREGATOR, LOG_RETENTION_DAYS, PROBES
+from infra.commands import terminal
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "probes"))  # as Lambda has it
+sys.path.append(str(Path(__file__).resolve().parents[2] / "probes"))  # as Lambda has it
 from chalicelib.sweep import pace_s
 
 HOURS_A_MONTH = 730
@@ -129,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
 def as_table(lines: Sequence[Line], total: str) -> str:
     rows = [(line.service, f"{line.usd:8.2f}", line.of) for line in lines]
     rows.append((f"sum of {total}", f"{sum(line.usd for line in lines):8.2f}", ""))
-    return target.table(("service", "USD/month", ""), rows)
+    return terminal.table(("service", "USD/month", ""), rows)
 
 
 def pipeline_lines(plan: Plan) -> Iterator[Line]:
@@ -170,7 +170,7 @@ def pipeline_lines(plan: Plan) -> Iterator[Line]:
 
 
 def site_lines(plan: Plan) -> Iterator[Line]:
-    """The site of infra/frontend.yaml with one task and few visitors."""
+    """The site of infra/templates/frontend.yaml with one task and few visitors."""
     hours = HOURS_A_MONTH
     task = 0.5 * FARGATE_VCPU_H + 1 * FARGATE_GB_H
     yield Line("Fargate", hours * task, "one task of 0.5 vCPU and 1 GB")

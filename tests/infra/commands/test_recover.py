@@ -14,7 +14,7 @@ from cloudping.regions import CATALOGUE, RegionState, RegionTable
 from cloudping.runs import Run, RunTable
 from cloudping.times import floor_minute, to_iso, utc_now
 from infra.__main__ import main
-from infra.chalice_app import PROBES, Installation
+from infra.aws.installation import PROBES, Installation
 from tests.aggregator.conftest import SOURCE, a_run
 
 NOW = floor_minute(utc_now())

@@ -20,7 +20,7 @@ from cloudping.settings import load
 from cloudping.summaries import TIMEFRAMES
 from cloudping.times import utc_now
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "aggregator"))  # as Lambda has it
+sys.path.append(str(Path(__file__).resolve().parents[2] / "aggregator"))  # as Lambda has it
 from chalicelib import aggregate
 from chalicelib.rollup import Counts, RunReader, Source, Tables
 from chalicelib.trigger import tables

@@ -23,8 +23,7 @@ import pytest
 from cloudping.regions import CATALOGUE, RegionTable
 from cloudping.runs import RunTable
 from cloudping.times import utc_now
-from infra.chalice_app import scheduled_event
-from tests.conftest import HOME_REGION, ROOT
+from tests.conftest import HOME_REGION, ROOT, scheduled_event
 from tests.infra import ministack
 
 log = logging.getLogger(__name__)

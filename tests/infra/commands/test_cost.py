@@ -4,9 +4,9 @@ from decimal import Decimal
 
 import pytest
 
-from infra import cost
 from infra.__main__ import main
-from infra.cost import Plan
+from infra.commands import cost
+from infra.commands.cost import Plan
 
 
 def total(plan: Plan) -> float:

@@ -3,7 +3,9 @@
 import argparse
 import shutil
 
-from infra import chalice_app
+from infra import ROOT
+from infra.aws import packages
+from infra.aws.installation import APPS, Installation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,14 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    installation = chalice_app.Installation()
-    for app in chalice_app.APPS.values():
+    installation = Installation()
+    for app in APPS.values():
         if args.write_config:
-            chalice_app.write_config(app, installation, app.folder)
+            packages.write_config(app, installation, app.folder)
             continue
-        project = chalice_app.ROOT / "dist" / app.name
-        zip_file = chalice_app.build(app, installation, project)
+        project = ROOT / "dist" / app.name
+        zip_file = packages.build(app, installation, project)
         final = project.with_name(f"{app.name}.zip")
         shutil.copyfile(zip_file, final)
-        print(f"{final.relative_to(chalice_app.ROOT)}: {final.stat().st_size / 1e6:.1f} MB")
+        print(f"{final.relative_to(ROOT)}: {final.stat().st_size / 1e6:.1f} MB")
     return 0

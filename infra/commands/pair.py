@@ -13,10 +13,10 @@ from urllib.request import urlopen
 
 from cloudping.errors import CloudPingError
 from cloudping.regions import region
-from infra import stacks
-from infra.chalice_app import ROOT
+from infra import ROOT, TEMPLATES
+from infra.aws import stacks
 
-TEMPLATE = ROOT / "infra" / "pair.yaml"
+TEMPLATE = TEMPLATES / "pair.yaml"
 SERVERS = ROOT / "infra" / "servers"
 # Amazon Linux 2023 by what the instance types' names say: a "g" after the generation is Graviton.
 _IMAGE = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{}"

@@ -19,7 +19,7 @@ import yaml
 from moto import mock_aws
 
 from cloudping.errors import CloudPingError
-from infra import pair
+from infra.commands import pair
 from tests.conftest import ROOT
 
 REGION = "eu-west-1"

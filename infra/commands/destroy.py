@@ -18,9 +18,11 @@ from cloudping.errors import CloudPingError, StoreError
 from cloudping.regions import CATALOGUE, RegionTable, partition_of
 from cloudping.runs import RunTable
 from cloudping.summaries import HistoryTable, SummaryTable
-from infra import stacks, target
-from infra.chalice_app import AGGREGATOR, NOT_FOUND, PROBES, WATCH, App
-from infra.target import Target, in_parallel
+from infra.aws import account, stacks
+from infra.aws.account import Account, in_parallel
+from infra.aws.functions import NOT_FOUND
+from infra.aws.installation import AGGREGATOR, PROBES, WATCH, App
+from infra.commands import terminal
 
 TABLES = (RunTable, RegionTable, DistributionTable, SummaryTable, HistoryTable)
 # What AWS answers in a region that the account has not enabled: nothing of ours runs there.
@@ -34,21 +36,21 @@ class DestroyFailedError(CloudPingError):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    target.add_arguments(parser)
+    account.add_arguments(parser)
     parser.add_argument("--tables", action="store_true", help="the tables too: all data are lost")
     parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def run(args: argparse.Namespace) -> int:
-    found = target.find(args)
-    named = target.chosen(args.regions)
+    found = account.find(args)
+    named = account.chosen(args.regions)
     if named and args.tables:
         raise CloudPingError("--regions leaves the rest running, which needs the tables")
     what = f"the probes in {args.regions}" if named else "everything"
     what += ", the tables and all their data included" if args.tables else " but the tables"
-    target.confirm(
+    terminal.confirm(
         f"Remove {what} of CloudPing {found.installation.prefix or 'default'} from account "
-        f"{found.account}?",
+        f"{found.number}?",
         args.yes,
         word="delete" if args.tables else "yes",
     )
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def remove(found: Target, named: list[str], tables: bool) -> tuple[Counter[str], dict[str, str]]:
+def remove(found: Account, named: list[str], tables: bool) -> tuple[Counter[str], dict[str, str]]:
     """Removes an installation, or the probes of some regions; returns (counts, failures)."""
     removed: Counter[str] = Counter()
     failed: dict[str, str] = {}
@@ -94,14 +96,14 @@ def remove(found: Target, named: list[str], tables: bool) -> tuple[Counter[str],
     return +removed, failed
 
 
-def _regions(found: Target) -> list[str]:
+def _regions(found: Account) -> list[str]:
     """Every region in which a probe may be: of the catalogue and of the account."""
-    status = region_status(target.session(), found.asked)
+    status = region_status(account.session(), found.asked)
     codes = {code for code, said in status.items() if said in ENABLED} | CATALOGUE.keys()
     return sorted(code for code in codes if partition_of(code) == found.partition)
 
 
-def _stage(found: Target, app: App, code: str) -> Iterator[str]:
+def _stage(found: Account, app: App, code: str) -> Iterator[str]:
     """Removes a stage's rule, function, role and log group; yields the kind of each removed."""
     installation = found.installation
     name, rule = installation.function_name(app, code), installation.rule_name(app, code)
@@ -148,7 +150,7 @@ def _is_not_enabled(error: Exception) -> bool:
     return response.get("Error", {}).get("Code") in _NOT_ENABLED
 
 
-def _note_removed(found: Target, codes: list[str]) -> None:
+def _note_removed(found: Account, codes: list[str]) -> None:
     """No source any more; where the tables are gone already there is nothing to note."""
     table = RegionTable(dynamo.client(found.installation.home_region), found.installation.prefix)
     try:
@@ -160,7 +162,7 @@ def _note_removed(found: Target, codes: list[str]) -> None:
             raise
 
 
-def _tables(found: Target) -> int:
+def _tables(found: Account) -> int:
     """Deletes the tables themselves, which their stack would leave; returns how many."""
     from botocore.exceptions import ClientError
 

@@ -17,9 +17,11 @@ from cloudping.buckets import DistributionTable
 from cloudping.regions import RegionState, RegionTable, partition_of
 from cloudping.runs import LOSS_REASONS, NOT_MEASURED_REASONS, Run, RunTable
 from cloudping.times import to_iso, utc_now
-from infra import stacks, target
-from infra.chalice_app import AGGREGATOR, NOT_FOUND, PROBES, WATCH, App
-from infra.target import Target, in_parallel
+from infra.aws import account, stacks
+from infra.aws.account import Account, in_parallel
+from infra.aws.functions import NOT_FOUND
+from infra.aws.installation import AGGREGATOR, PROBES, WATCH, App
+from infra.commands import terminal
 
 UNHEALTHY = 3
 # A run may take its deadline and its write; after a third interval without one, it is silent.
@@ -28,12 +30,12 @@ SILENT_INTERVALS = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    target.add_arguments(parser)
+    account.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
 def run(args: argparse.Namespace) -> int:
-    found = look(target.find(args), target.chosen(args.regions), utc_now())
+    found = look(account.find(args), account.chosen(args.regions), utc_now())
     print(json.dumps(as_json(found), indent=2) if args.json else as_text(found))
     return UNHEALTHY if found.problems else 0
 
@@ -96,7 +98,7 @@ class Status:
     problems: Sequence[str] = field(default_factory=tuple)
 
 
-def look(found: Target, codes: Sequence[str], now: datetime) -> Status:
+def look(found: Account, codes: Sequence[str], now: datetime) -> Status:
     """Asks every region at once; `codes` limits the sources, none for all of them."""
     client = dynamo.client(found.installation.home_region)
     prefix = found.installation.prefix
@@ -137,7 +139,7 @@ def look(found: Target, codes: Sequence[str], now: datetime) -> Status:
     problems += _mixed_versions(sources)
     return Status(
         at=now,
-        account=found.account,
+        account=found.number,
         installation=prefix or "default",
         sources=sources,
         functions=functions,
@@ -147,7 +149,7 @@ def look(found: Target, codes: Sequence[str], now: datetime) -> Status:
     )
 
 
-def function(found: Target, app: App, code: str, now: datetime) -> Function:
+def function(found: Account, app: App, code: str, now: datetime) -> Function:
     """What Lambda, EventBridge and CloudWatch say of a function."""
     from botocore.exceptions import ClientError
 
@@ -224,7 +226,9 @@ def _unknown(state: RegionState, error: Exception) -> Source:
     return Source(state.region.code, None, None, state.interval_s, 0, 0, 0, why)
 
 
-def _aggregator_problems(found: Target, counted_until: datetime | None, now: datetime) -> list[str]:
+def _aggregator_problems(
+    found: Account, counted_until: datetime | None, now: datetime
+) -> list[str]:
     minutes = found.installation.settings.aggregator_interval_minutes
     if counted_until is None:
         return [f"aggregator: no run yet; the first is due within {minutes} minutes of deploying"]
@@ -244,7 +248,7 @@ def _mixed_versions(sources: Sequence[Source]) -> list[str]:
     return [f"probes: several versions run ({said} regions); run deploy"]
 
 
-def site(found: Target) -> Site:
+def site(found: Account) -> Site:
     """The front end as CloudFormation and ECS see it; without a stack there is none to judge."""
     name = found.installation.stack_name("frontend")
     stack = stacks.describe(found.client("cloudformation"), name)
@@ -307,9 +311,11 @@ def as_text(found: Status) -> str:
     lines = [
         f"CloudPing {found.installation} in account {found.account}, {to_iso(found.at)}",
         "",
-        target.table(heads, rows),
+        terminal.table(heads, rows),
         "",
-        target.table(("function", "version", "schedule (UTC)", "deployed", "errors 24 h"), others),
+        terminal.table(
+            ("function", "version", "schedule (UTC)", "deployed", "errors 24 h"), others
+        ),
         "",
         f"figures account for the runs written until {counted}",
         f"front end: {found.site.url}, {found.site.running} of {found.site.wanted} tasks"

@@ -10,7 +10,7 @@ from chalicelib.trigger import tables
 from cloudping.errors import CloudPingError, UnknownRegionError
 from cloudping.regions import CATALOGUE, RegionState
 from cloudping.runs import Attempt, Run, TargetResult
-from infra import backfill
+from infra.commands import backfill
 
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
 

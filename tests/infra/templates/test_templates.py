@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cloudping.runs import RunTable
-from infra.chalice_app import AGGREGATOR, WATCH, Installation
+from infra.aws.installation import AGGREGATOR, WATCH, Installation
 from tests.conftest import HOME_REGION, ROOT, load_template
 
 TEMPLATES = ("tables", "operations", "frontend", "github-oidc")
@@ -43,7 +43,10 @@ def listed(value: Any) -> list[Any]:
 def test_cfn_lint_finds_nothing(name: str) -> None:
     tool = Path(sys.executable).with_name("cfn-lint")
     done = subprocess.run(
-        [tool, ROOT / "infra" / f"{name}.yaml"], capture_output=True, text=True, check=False
+        [tool, ROOT / "infra" / "templates" / f"{name}.yaml"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout
 

@@ -13,8 +13,9 @@ import pytest
 
 from cloudping.errors import SettingError
 from cloudping.regions import CATALOGUE
-from infra import chalice_app
-from infra.chalice_app import AGGREGATOR, APPS, PROBES, App, Installation, PackageError
+from infra.aws import chalice, installation, packages
+from infra.aws.chalice import PackageError
+from infra.aws.installation import AGGREGATOR, APPS, PROBES, App, Installation
 
 DEFAULT = Installation()
 
@@ -22,11 +23,11 @@ DEFAULT = Installation()
 @pytest.mark.parametrize("app", APPS.values(), ids=APPS)
 def test_committed_config_is_the_generated_one(app: App) -> None:
     committed = json.loads((app.folder / ".chalice" / "config.json").read_text())
-    assert committed == chalice_app.config(app, DEFAULT, DEFAULT.stages(app))
+    assert committed == installation.config(app, DEFAULT, DEFAULT.stages(app))
 
 
 def test_every_region_of_the_catalogue_is_a_stage_named_after_it() -> None:
-    stages = chalice_app.config(PROBES, DEFAULT, CATALOGUE)["stages"]
+    stages = installation.config(PROBES, DEFAULT, CATALOGUE)["stages"]
     assert {s: c["environment_variables"]["PROBE_REGION"] for s, c in stages.items()} == {
         code: code for code in CATALOGUE
     }
@@ -35,7 +36,7 @@ def test_every_region_of_the_catalogue_is_a_stage_named_after_it() -> None:
 def test_prefixes_keep_two_installations_apart(tmp_path: Path) -> None:
     other = Installation(prefix="blue-")
     assert other.function_name(PROBES, "eu-west-1") == "blue-cloudping-probes-eu-west-1-probe"
-    chalice_app.copy_project(PROBES, other, tmp_path / "copy")
+    packages.copy_project(PROBES, other, tmp_path / "copy")
     policy = (tmp_path / "copy" / ".chalice" / "policy.json").read_text()
     assert "table/blue-PingTest" in policy
     assert "table/PingTest" not in policy
@@ -45,7 +46,7 @@ def test_prefixes_keep_two_installations_apart(tmp_path: Path) -> None:
 
 
 def test_a_copy_has_the_shared_package_and_no_caches(tmp_path: Path) -> None:
-    chalice_app.copy_project(PROBES, DEFAULT, tmp_path / "copy")
+    packages.copy_project(PROBES, DEFAULT, tmp_path / "copy")
     vendored = tmp_path / "copy" / "vendor" / "cloudping"
     assert not vendored.is_symlink()
     assert (vendored / "runs.py").is_file()
@@ -57,7 +58,7 @@ def packaged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """(app, zip) of each app, packaged by chalice as a deployment does it."""
     app = APPS[request.param]
     # Module-scoped, so it comes before the function-scoped fixture that sets the credentials.
-    zip_file = chalice_app.build(app, DEFAULT, tmp_path_factory.mktemp("build") / app.name)
+    zip_file = packages.build(app, DEFAULT, tmp_path_factory.mktemp("build") / app.name)
     return app, zip_file
 
 
@@ -106,7 +107,7 @@ def test_the_zip_has_no_tests_caches_or_local_parts(packaged: tuple[App, Path]) 
 
 def test_the_probes_zip_is_small(packaged: tuple[App, Path]) -> None:
     app, zip_file = packaged
-    limit = 200_000 if app is PROBES else chalice_app.MAX_ZIP_BYTES
+    limit = 200_000 if app is PROBES else packages.MAX_ZIP_BYTES
     assert zip_file.stat().st_size < limit
 
 
@@ -117,17 +118,17 @@ def test_a_zip_that_lacks_something_is_refused(tmp_path: Path, lacks: str) -> No
         for name in names - {lacks}:
             content.writestr(name, "")
     with pytest.raises(PackageError, match=f"lacks {lacks}"):
-        chalice_app.check_zip(AGGREGATOR, tmp_path / "bad.zip")
+        packages.check_zip(AGGREGATOR, tmp_path / "bad.zip")
 
 
 def test_a_zip_too_large_for_lambda_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chalice_app, "MAX_UNZIPPED_BYTES", 10)
+    monkeypatch.setattr(packages, "MAX_UNZIPPED_BYTES", 10)
     with zipfile.ZipFile(tmp_path / "big.zip", "w") as content:
         content.writestr("app.py", "x" * 11)
     with pytest.raises(PackageError, match="11 unzipped; Lambda takes"):
-        chalice_app.check_zip(PROBES, tmp_path / "big.zip")
+        packages.check_zip(PROBES, tmp_path / "big.zip")
 
 
 def test_what_chalice_leaves_out_with_exit_0_is_an_error(
@@ -138,14 +139,14 @@ def test_what_chalice_leaves_out_with_exit_0_is_an_error(
     shutil.copytree(PROBES.folder, project)
     (project / "requirements.txt").write_text("no-wheel-for-lambda==1.0\n")
     monkeypatch.setattr(
-        chalice_app, "_chalice", lambda *_: "Could not install dependencies:\nno-wheel-for-lambda"
+        chalice, "call", lambda *_: "Could not install dependencies:\nno-wheel-for-lambda"
     )
     with pytest.raises(PackageError, match="left dependencies out"):
-        chalice_app.build(PROBES, DEFAULT, tmp_path / "copy")
+        packages.build(PROBES, DEFAULT, tmp_path / "copy")
 
 
 def test_a_stage_of_another_region_cannot_be_packaged(tmp_path: Path) -> None:
-    chalice_app.copy_project(PROBES, DEFAULT, tmp_path / "probes")
+    packages.copy_project(PROBES, DEFAULT, tmp_path / "probes")
     done = subprocess.run(
         [Path(sys.executable).with_name("chalice"), "package", "--stage", "eu-west-1", "out"],
         cwd=tmp_path / "probes",
@@ -193,8 +194,8 @@ def test_a_probe_may_only_write_runs_and_read_the_targets() -> None:
 
 @pytest.mark.parametrize("app", APPS.values(), ids=APPS)
 def test_every_log_is_kept_for_so_long_and_no_concurrency_is_reserved(app: App) -> None:
-    config = chalice_app.config(app, DEFAULT, DEFAULT.stages(app))
-    assert config["log_retention_in_days"] == chalice_app.LOG_RETENTION_DAYS
+    config = installation.config(app, DEFAULT, DEFAULT.stages(app))
+    assert config["log_retention_in_days"] == installation.LOG_RETENTION_DAYS
     assert "reserved_concurrency" not in json.dumps(config)  # a new account has few to give
 
 
@@ -221,10 +222,10 @@ def test_a_prefix_that_makes_names_too_long_is_refused() -> None:
 
 def test_only_another_partitions_probe_reads_a_secret() -> None:
     foreign = Installation(home_credentials="cloudping/home")
-    wanted = chalice_app.policy(PROBES, foreign)["Statement"][-1]
+    wanted = installation.policy(PROBES, foreign)["Statement"][-1]
     assert wanted["Action"] == "secretsmanager:GetSecretValue"
     assert wanted["Resource"].endswith(":secret:cloudping/home-??????")
-    environment = chalice_app.config(PROBES, foreign, ["cn-north-1"])["environment_variables"]
+    environment = installation.config(PROBES, foreign, ["cn-north-1"])["environment_variables"]
     assert environment["CLOUDPING_HOME_CREDENTIALS"] == "cloudping/home"
     for app in APPS.values():
-        assert "secretsmanager" not in json.dumps(chalice_app.policy(app, DEFAULT))
+        assert "secretsmanager" not in json.dumps(installation.policy(app, DEFAULT))

@@ -20,9 +20,10 @@ from cloudping.errors import CloudPingError, ItemError
 from cloudping.regions import RegionTable, partition_of
 from cloudping.runs import Run, RunTable
 from cloudping.times import from_iso, to_iso, utc_now
-from infra import target
-from infra.chalice_app import LOG_RETENTION_DAYS, NOT_FOUND, PROBES
-from infra.target import Target, in_parallel
+from infra.aws import account
+from infra.aws.account import Account, in_parallel
+from infra.aws.functions import NOT_FOUND
+from infra.aws.installation import LOG_RETENTION_DAYS, PROBES
 
 # CloudWatch's filter syntax for lines that are JSON objects.
 _PATTERN = '{ ($.event = "run") || ($.event = "discarded") }'
@@ -33,7 +34,7 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    target.add_arguments(parser)
+    account.add_arguments(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--since",
@@ -84,7 +85,7 @@ class Counts:
 
 
 def run(args: argparse.Namespace) -> int:
-    found = target.find(args)
+    found = account.find(args)
     if args.file is not None:
         with args.file as lines:
             total = put_back(found, lines, datetime(1970, 1, 2, tzinfo=UTC), utc_now())
@@ -97,10 +98,10 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.since < utc_now() - timedelta(days=LOG_RETENTION_DAYS):
         print(f"logs are kept for {LOG_RETENTION_DAYS} days: nothing older can come back")
-    return recover(found, target.chosen(args.regions) or sources(found), args.since)
+    return recover(found, account.chosen(args.regions) or sources(found), args.since)
 
 
-def sources(found: Target) -> list[str]:
+def sources(found: Account) -> list[str]:
     """The regions of this partition that have a probe."""
     home = found.installation
     client = dynamo.client(home.home_region)
@@ -108,7 +109,7 @@ def sources(found: Target) -> list[str]:
     return sorted(code for code in codes if partition_of(code) == found.partition)
 
 
-def recover(found: Target, codes: Sequence[str], since: datetime) -> int:
+def recover(found: Account, codes: Sequence[str], since: datetime) -> int:
     """Goes through the logs of all regions at once; 1 when one of them could not be done."""
     total, failed = Counts(), 0
 
@@ -127,7 +128,7 @@ def recover(found: Target, codes: Sequence[str], since: datetime) -> int:
     return 1 if failed else 0
 
 
-def logged(found: Target, code: str, since: datetime) -> Iterator[str]:
+def logged(found: Account, code: str, since: datetime) -> Iterator[str]:
     """The lines about runs in the log of a region's probe, oldest first."""
     from botocore.exceptions import ClientError
 
@@ -151,7 +152,7 @@ def logged(found: Target, code: str, since: datetime) -> Iterator[str]:
         raise
 
 
-def put_back(found: Target, lines: Iterable[str], stored_since: datetime, now: datetime) -> Counts:
+def put_back(found: Account, lines: Iterable[str], stored_since: datetime, now: datetime) -> Counts:
     """Writes the runs of a log whose event has none in PingTest."""
     home = found.installation
     table = RunTable(dynamo.client(home.home_region), home.prefix)

@@ -1,9 +1,8 @@
-"""What deploy, status and destroy share: which installation is meant, in which account."""
+"""Which installation a command means, in the account of the credentials; calls in parallel."""
 
 import argparse
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from threading import local
@@ -12,7 +11,7 @@ from typing import Any, TypeVar
 from cloudping.errors import CloudPingError
 from cloudping.regions import partition_of, region
 from cloudping.settings import TABLE, load
-from infra.chalice_app import Installation
+from infra.aws.installation import Installation
 
 # What of the environment belongs to the functions; the rest is the operator's own.
 _PER_STAGE = ("PROBE_REGION",)
@@ -25,16 +24,12 @@ class AccountError(CloudPingError):
     """AWS refused what is needed; says what, where and why."""
 
 
-class NotConfirmedError(CloudPingError):
-    """The operator did not say yes."""
-
-
 @dataclass(frozen=True)
-class Target:
-    """An installation in an account, and the way to reach both."""
+class Account:
+    """The account of the credentials with the installation in it, and the way to reach both."""
 
     installation: Installation
-    account: str
+    number: str
     partition: str
     asked: str  # a region that answers these credentials
 
@@ -74,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def find(args: argparse.Namespace, home_credentials: str = "") -> Target:
+def find(args: argparse.Namespace, home_credentials: str = "") -> Account:
     """The installation of the arguments and the environment, in the account of the credentials.
 
     Raises SettingError for a bad setting, AccountError where AWS knows no such caller.
@@ -111,7 +106,7 @@ def find(args: argparse.Namespace, home_credentials: str = "") -> Target:
             f"{args.regions}: {', '.join(sorted(partitions))} have accounts of their own; "
             "one command for each"
         )
-    return Target(installation, identity["Account"], partitions.pop(), asked)
+    return Account(installation, identity["Account"], partitions.pop(), asked)
 
 
 def chosen(text: str | None) -> list[str]:
@@ -120,16 +115,6 @@ def chosen(text: str | None) -> list[str]:
     for code in codes:
         region(code)
     return codes
-
-
-def confirm(question: str, yes: bool, word: str = "yes") -> None:
-    """Returns when the operator agrees; raises NotConfirmedError otherwise."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise NotConfirmedError("nobody is here to ask; say --yes to go on without a question")
-    if input(f"{question} Type {word} to go on: ").strip() != word:
-        raise NotConfirmedError("nothing was changed")
 
 
 def in_parallel(
@@ -148,13 +133,3 @@ def in_parallel(
                     yield futures[future], error
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Text columns, as wide as they need to be."""
-    lines = [[str(cell) for cell in row] for row in [heads, *rows]]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )

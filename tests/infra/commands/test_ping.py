@@ -13,8 +13,8 @@ from chalicelib.sweep import Measured, Plan, Target, measure
 from cloudping.errors import CloudPingError, UnknownRegionError
 from cloudping.regions import CATALOGUE
 from cloudping.runs import METHOD_CONNECT, METHOD_KERNEL, Attempt, TargetResult
-from infra import ping
 from infra.__main__ import main
+from infra.commands import ping
 from tests.testbed import bed
 from tests.testbed.bed import Bed
 from tests.testbed.rules import Name, Rule, addresses

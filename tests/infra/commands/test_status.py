@@ -7,8 +7,8 @@ import pytest
 
 from cloudping.regions import CATALOGUE, RegionState
 from cloudping.runs import METHOD_KERNEL, NETWORK_AWS, Attempt, Run, TargetResult
-from infra import status
-from infra.status import Function, Site, Status
+from infra.commands import status
+from infra.commands.status import Function, Site, Status
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 STATE = RegionState(CATALOGUE["eu-west-1"], True, True, 300, "ENABLED")

@@ -27,9 +27,11 @@ from cloudping.account import ENABLED, region_status, register
 from cloudping.errors import CloudPingError
 from cloudping.regions import CATALOGUE, RegionTable, partition_of
 from cloudping.times import utc_now
-from infra import chalice_app, stacks, target
-from infra.chalice_app import AGGREGATOR, PROBES, ROOT, WATCH, App
-from infra.target import Target, in_parallel
+from infra import ROOT, TEMPLATES
+from infra.aws import account, chalice, functions, packages, stacks
+from infra.aws.account import Account, in_parallel
+from infra.aws.installation import AGGREGATOR, PROBES, WATCH, App
+from infra.commands import terminal
 
 PARALLEL_DEPLOYMENTS = 10
 # The same that Chalice gives a role, so that either can make it.
@@ -51,7 +53,7 @@ class DeployFailedError(CloudPingError):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    target.add_arguments(parser)
+    account.add_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the plan, change nothing")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--alarm-email", default=None, help="who is told of alarms and new regions")
@@ -92,7 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    found = target.find(args, args.home_credentials)
+    found = account.find(args, args.home_credentials)
     if not found.is_home and not args.home_credentials:
         raise CloudPingError(
             f"the tables are in {partition_of(found.installation.home_region)}: a probe in "
@@ -112,14 +114,14 @@ class StackPlan:
 
     @property
     def path(self) -> Path:
-        return ROOT / "infra" / f"{self.template}.yaml"
+        return TEMPLATES / f"{self.template}.yaml"
 
 
 class Deployment:
     """One run of `deploy`; nothing is changed before `run` has shown the plan."""
 
-    def __init__(self, found: Target, args: argparse.Namespace) -> None:
-        self.target, self.args = found, args
+    def __init__(self, found: Account, args: argparse.Namespace) -> None:
+        self.account, self.args = found, args
         self.failed: dict[str, str] = {}
         self.changes = 0
         self._began = monotonic()
@@ -127,7 +129,7 @@ class Deployment:
     def run(self) -> None:
         status, codes = self._regions()
         self._package()
-        plans = self._stack_plans() if self.target.is_home else []
+        plans = self._stack_plans() if self.account.is_home else []
         outdated = {
             app: self._outdated(app, codes if app is PROBES else [self.home]) for app in self._apps
         }
@@ -135,17 +137,17 @@ class Deployment:
         if self.args.dry_run:
             return
         if any(outdated.values()) or any(plan.outcome != "nothing" for plan in plans):
-            target.confirm(f"Deploy to account {self.target.account}?", self.args.yes)
+            terminal.confirm(f"Deploy to account {self.account.number}?", self.args.yes)
         for plan in plans:
             if plan.template == "tables":
                 self._apply(plan)  # without them, nothing else makes sense
             elif plan.template == "operations":
                 self._apart("operations", self._apply, plan)
-        if self.target.is_home:
+        if self.account.is_home:
             self._register(status)
         for app in self._apps:
             self._deploy(app, outdated[app])
-        if self.target.is_home:
+        if self.account.is_home:
             self._note_sources(codes)
             for plan in plans:
                 if plan.template == "frontend":
@@ -164,25 +166,25 @@ class Deployment:
 
     @property
     def home(self) -> str:
-        return self.target.installation.home_region
+        return self.account.installation.home_region
 
     @property
     def _apps(self) -> list[App]:
-        return [AGGREGATOR, WATCH, PROBES] if self.target.is_home else [PROBES]
+        return [AGGREGATOR, WATCH, PROBES] if self.account.is_home else [PROBES]
 
     def _regions(self) -> tuple[dict[str, str], list[str]]:
         """(opt-in status by region, regions for probes)."""
-        named = target.chosen(self.args.regions)
-        status = region_status(target.session(), self.target.asked)
+        named = account.chosen(self.args.regions)
+        status = region_status(account.session(), self.account.asked)
         if self.args.opt_in:
             status = self._opt_in(status)
         codes = named or sorted(code for code, said in status.items() if said in ENABLED)
         unknown = tuple(code for code in codes if code not in CATALOGUE)
-        installation = replace(self.target.installation, more_regions=unknown)
-        self.target = replace(self.target, installation=installation)
+        installation = replace(self.account.installation, more_regions=unknown)
+        self.account = replace(self.account, installation=installation)
         waiting = sorted(set(status) - set(codes)) if not named else []
         self.say(
-            f"account {self.target.account}, {self.target.partition}: {len(codes)} regions"
+            f"account {self.account.number}, {self.account.partition}: {len(codes)} regions"
             + (f"; not enabled: {', '.join(waiting)}" if waiting else "")
         )
         return status, codes
@@ -192,8 +194,8 @@ class Deployment:
         if self.args.dry_run:
             self.say(f"would opt in to: {', '.join(wanted) or 'nothing'}")
             return status
-        account = self.target.client("account", self.target.asked)
-        for code, error in in_parallel(lambda code: account.enable_region(RegionName=code), wanted):
+        service = self.account.client("account", self.account.asked)
+        for code, error in in_parallel(lambda code: service.enable_region(RegionName=code), wanted):
             if isinstance(error, Exception):
                 self.failed[f"opt-in {code}"] = str(error)
             else:
@@ -204,16 +206,16 @@ class Deployment:
         self._zips = {}
         for app in self._apps:
             project = self._project(app)
-            self._zips[app] = chalice_app.build_if_changed(app, self.target.installation, project)
+            self._zips[app] = packages.build_if_changed(app, self.account.installation, project)
             self.say(f"{app.name} packaged: {self._zips[app].stat().st_size / 1e6:.1f} MB")
 
     def _project(self, app: App) -> Path:
-        installation = self.target.installation
-        name = f"{self.target.partition}-{installation.prefix or 'default'}"
+        installation = self.account.installation
+        name = f"{self.account.partition}-{installation.prefix or 'default'}"
         return ROOT / "dist" / "deploy" / name / app.name
 
     def _stack_plans(self) -> list[StackPlan]:
-        installation = self.target.installation
+        installation = self.account.installation
         prefix, settings = {"Prefix": installation.prefix}, installation.settings
         operations = prefix | {
             "AggregatorSeconds": str(settings.aggregator_interval_minutes * 60),
@@ -225,7 +227,7 @@ class Deployment:
         plans = [StackPlan("tables", prefix), StackPlan("operations", operations)]
         if not self.args.no_frontend:
             topic = (
-                f"arn:{self.target.partition}:sns:{self.home}:{self.target.account}:"
+                f"arn:{self.account.partition}:sns:{self.home}:{self.account.number}:"
                 f"{installation.prefix}cloudping-alarms"
             )
             frontend = prefix | {"TopicArn": topic, "MaxTasks": str(self.args.max_tasks)}
@@ -254,17 +256,17 @@ class Deployment:
 
     @property
     def _formation(self) -> Any:
-        return self.target.client("cloudformation")
+        return self.account.client("cloudformation")
 
     def _stack_name(self, plan: StackPlan) -> str:
-        return self.target.installation.stack_name(plan.template)
+        return self.account.installation.stack_name(plan.template)
 
     def _outdated(self, app: App, codes: Iterable[str]) -> list[str]:
         """The stages that do not run what they should; one that cannot say counts as failed."""
-        zip_file, installation = self._zips[app], self.target.installation
+        zip_file, installation = self._zips[app], self.account.installation
 
         def is_current(code: str) -> bool:
-            return chalice_app.is_current(app, installation, code, zip_file, target.session())
+            return functions.is_current(app, installation, code, zip_file, account.session())
 
         outdated = []
         for code, answer in in_parallel(is_current, list(codes)):
@@ -283,7 +285,7 @@ class Deployment:
             of = len(codes) if app is PROBES else 1
             what = f"{len(stages)} of {of} to deploy" if stages else f"{of} of {of} unchanged"
             self.say(f"plan: {app.name}: {what}{': ' if stages else ''}{', '.join(stages)}")
-        for name, value in sorted(self.target.installation.environment.items()):
+        for name, value in sorted(self.account.installation.environment.items()):
             self.say(f"plan: setting {name}={value}")
 
     def _apply(self, plan: StackPlan) -> None:
@@ -294,10 +296,10 @@ class Deployment:
 
     def _table(self) -> RegionTable:
         client = dynamo.client(self.home)
-        return RegionTable(client, self.target.installation.prefix)
+        return RegionTable(client, self.account.installation.prefix)
 
     def _register(self, status: dict[str, str]) -> None:
-        added = register(self._table(), target.session(), self.home, status)
+        added = register(self._table(), account.session(), self.home, status)
         if added:
             self.changes += len(added)
             self.say(f"{len(added)} regions added as targets")
@@ -305,7 +307,7 @@ class Deployment:
     def _note_sources(self, codes: Iterable[str]) -> None:
         """Marks the regions whose probe is in place as sources, on their schedule."""
         table = self._table()
-        interval_s = self.target.installation.settings.probe_interval_minutes * 60
+        interval_s = self.account.installation.settings.probe_interval_minutes * 60
         known = {state.region.code: state for state in table.all()}
         for code in codes:
             if f"{PROBES.name} {code}" not in self.failed and known[code].interval_s != interval_s:
@@ -316,10 +318,10 @@ class Deployment:
         """The ARN of github-oidc.yaml's permissions boundary where the account has it."""
         from botocore.exceptions import ClientError
 
-        name = f"{self.target.installation.prefix}cloudping-boundary"
-        arn = f"arn:{self.target.partition}:iam::{self.target.account}:policy/{name}"
+        name = f"{self.account.installation.prefix}cloudping-boundary"
+        arn = f"arn:{self.account.partition}:iam::{self.account.number}:policy/{name}"
         try:
-            self.target.client("iam").get_policy(PolicyArn=arn)
+            self.account.client("iam").get_policy(PolicyArn=arn)
         except ClientError:  # none, or no right to look: then none can be asked for either
             return None
         return arn
@@ -329,14 +331,14 @@ class Deployment:
         from botocore.exceptions import ClientError
 
         request: dict[str, Any] = {
-            "RoleName": self.target.installation.role_name(app, code),
+            "RoleName": self.account.installation.role_name(app, code),
             "AssumeRolePolicyDocument": json.dumps(_LAMBDA_MAY_ASSUME),
             "Tags": [{"Key": "Project", "Value": "cloudping"}],
         }
         if boundary:
             request["PermissionsBoundary"] = boundary
         try:
-            self.target.client("iam", code).create_role(**request)
+            self.account.client("iam", code).create_role(**request)
         except ClientError as error:
             if error.response["Error"]["Code"] != "EntityAlreadyExists":
                 raise
@@ -349,7 +351,7 @@ class Deployment:
             if isinstance(error, Exception):
                 self.failed[f"{app.name} {code}"] = f"role: {error}"
         stages = [code for code in stages if f"{app.name} {code}" not in self.failed]
-        deployed = chalice_app.deploy_all(app, self._project(app), stages, PARALLEL_DEPLOYMENTS)
+        deployed = chalice.deploy_all(app, self._project(app), stages, PARALLEL_DEPLOYMENTS)
         for done, (code, error) in enumerate(deployed, 1):
             if error is not None:
                 self.failed[f"{app.name} {code}"] = str(error)
@@ -376,7 +378,7 @@ class Deployment:
                 "no docker, podman or buildah here to build the image with; install one or say "
                 "--image (the workflow `image` on GitHub builds and pushes one)"
             )
-        answer = self.target.client("ecr").get_authorization_token()["authorizationData"][0]
+        answer = self.account.client("ecr").get_authorization_token()["authorizationData"][0]
         user, _, password = b64decode(answer["authorizationToken"]).decode().partition(":")
         image = f"{registry}:{utc_now():%Y%m%d-%H%M%S}"
         host = registry.partition("/")[0]

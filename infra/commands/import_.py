@@ -33,9 +33,9 @@ from cloudping.regions import CATALOGUE
 from cloudping.runs import METHOD_IMPORTED, NETWORK_AWS, Attempt, Run, TargetResult
 from cloudping.settings import load
 from cloudping.times import from_iso, utc_now
-from infra.backfill import recompute
+from infra.commands.backfill import recompute
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "aggregator"))  # as Lambda has it
+sys.path.append(str(Path(__file__).resolve().parents[2] / "aggregator"))  # as Lambda has it
 from chalicelib.trigger import tables
 
 INTERVAL_S: Final = 6 * 3600  # the original's schedule: cron 0,6,12,18 (its ping_from_region)

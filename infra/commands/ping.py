@@ -25,7 +25,7 @@ from cloudping.runs import (
     TargetResult,
 )
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "probes"))  # as Lambda has it
+sys.path.append(str(Path(__file__).resolve().parents[2] / "probes"))  # as Lambda has it
 from chalicelib.sweep import Measured, Plan, Target, measure
 
 # Where the services of a partition listen on IPv6 (AWS General Reference, dual-stack endpoints).

@@ -14,7 +14,7 @@ from cloudping.regions import CATALOGUE, RegionState, RegionTable
 from cloudping.runs import RunTable
 from cloudping.summaries import HistoryTable, SummaryTable
 from cloudping.times import from_iso
-from infra import import_
+from infra.commands import import_
 
 
 def wire(target: str = "us-east-1", at: str = "2024-03-01T06:00:04.512Z", **changes: Any) -> Any:
