@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from chalicelib import probe_run, region_watch, trigger
-from tests.infra.test_deploy import Operator
 
 from cloudping.account import region_status
 from cloudping.settings import load
@@ -26,6 +25,7 @@ from infra.aws import installation
 from infra.aws.installation import AGGREGATOR, APPS, PROBES, WATCH, App, Installation
 from tests.conftest import ROOT
 from tests.infra import ministack
+from tests.infra.commands.test_deploy import Operator
 from tests.infra.policies import calls, handlers, iam
 from tests.infra.policies.cfn import ACCOUNT, HOME, Stack
 from tests.infra.policies.iam import Document, Request
