@@ -29,7 +29,6 @@ INSTALLATION = Installation(
     environment={
         "PROBE_NETWORK": "simulated",
         "PROBE_INTERVAL_MINUTES": "1",
-        "PROBE_RETENTION_DAYS": "2",  # the local tables live in memory
         "AGGREGATOR_INTERVAL_MINUTES": "1",
         "AGGREGATOR_GRACE_MINUTES": "0",
     },
@@ -128,11 +127,10 @@ class Stack:
                 self._create_tables()
                 self._start_frontend(ending)
                 self._say(f"the page is up: {page} (what follows fills it)")
-                self._write_history("history for the matrix, simulated", history.write_recent)
+                self._write_history("the last day, simulated", history.write_day)
+                self._write_history("the year before it, simulated", history.write_year)
                 self._deploy()
-                self._say(f"the matrix is complete: {page}, new figures every minute")
-                self._write_history("history of a year, simulated", history.write_older)
-                self._say("everything is in place")
+                self._say(f"everything is in place: {page}, new figures every minute")
                 while not self.stop.wait(1):
                     self._check()
             except Stopped:

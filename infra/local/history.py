@@ -1,13 +1,17 @@
-"""A year of simulated history for the local stack: buckets, daily figures, raw runs of a day.
+"""A year of simulated history for the local stack, as probes and aggregator would have left it.
 
-Written as the probes and the aggregator would have, at an hourly cadence.
+At an hourly cadence. First the last day of every source, for the page that opens first; then the
+rest. Distributions are computed from arrays and not from runs, which would be some 300,000
+large items; what rests on them is written by the aggregator's own code.
 """
 
 import multiprocessing
+import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -15,25 +19,26 @@ from typing import Any
 
 import numpy as np
 
-from cloudping import dynamo, planet, runs
+from cloudping import dynamo, planet, runs, windows
 from cloudping.buckets import Bucket, DistributionTable, State
+from cloudping.codec import digest
 from cloudping.distribution import Distribution, from_attempts, merge
 from cloudping.figures import figures
-from cloudping.periods import DAY, HOUR, MONTH, floor
+from cloudping.periods import DAY, HOUR, MONTH, floor, following
 from cloudping.regions import CATALOGUE, Region
 from cloudping.runs import METHOD_KERNEL, NETWORK_SIMULATED, Run, RunTable, TargetResult
-from cloudping.summaries import Day, HistoryTable
+from cloudping.summaries import TIMEFRAMES, Day, HistoryTable
 from cloudping.times import utc_now
 from infra.local.server import LocalError
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "aggregator"))  # as Lambda has it
 from chalicelib import aggregate
-from chalicelib.rollup import RunReader
+from chalicelib.rollup import Counts
 from chalicelib.trigger import tables
 
 ATTEMPTS = 5
-PAST_INTERVAL = timedelta(hours=1)  # the cadence of the year: 120 samples a day allow a P99
-RAW_INTERVAL = timedelta(minutes=60)
+RAW_INTERVAL = timedelta(minutes=60)  # the cadence of the past: 120 samples a day allow a P99
+RAW_FOR = timedelta(hours=1)  # the graphs are made from buckets; of raw runs, `now` needs the last
 DAYS = 366  # 1Y begins at the UTC day 365 days ago
 HOURLY_DAYS = 7  # hour buckets that the graphs of the last days show
 DAILY_DAYS = 35  # day buckets: what the windows of a month and a week can touch
@@ -60,29 +65,30 @@ class _Stretch:
         )
 
 
-def write_recent(
+def write_day(
     client: Any, sources: Sequence[Region], targets: Sequence[Region]
 ) -> Iterator[tuple[int, int]]:
-    """What the matrix and the graphs of the last weeks need, for sources that have nothing yet.
+    """The last day of the sources that have nothing yet: what the page that opens first shows.
 
     Yields (done, all) of the sources that were missing.
     """
     table = DistributionTable(client)
     missing = [place.code for place in sources if table.state(place.code) is None]
-    return _each(_write_recent, missing, targets)
+    return _each(_write_day, missing, targets)
 
 
-def write_older(
+def write_year(
     client: Any, sources: Sequence[Region], targets: Sequence[Region]
 ) -> Iterator[tuple[int, int]]:
-    """The daily figures before the current month, for graphs of a year; yields as above."""
-    table = HistoryTable(client)
-    last = max(place.code for place in targets)  # the pair that is written last
-    month_ago = utc_now().date().replace(day=1) - timedelta(days=1)
+    """All that the other timeframes and the graphs rest on; yields as above."""
+    table = DistributionTable(client)
+    states = {place.code: table.state(place.code) for place in sources}
     missing = [
-        place.code for place in sources if not table.between(place.code, last, month_ago, month_ago)
+        code
+        for code, state in states.items()
+        if state and not set(TIMEFRAMES) <= set(state.written)
     ]
-    return _each(_write_older, missing, targets)
+    return _each(_write_year, missing, targets)
 
 
 def _each(
@@ -91,9 +97,12 @@ def _each(
     targets: Sequence[Region],
 ) -> Iterator[tuple[int, int]]:
     """Runs `write` for every source, two at a time."""
+    if not sources:
+        return
     codes = tuple(sorted(place.code for place in targets))
     # A fresh interpreter each: a fork would inherit the sockets and threads of the parent.
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context, initializer=_end_with_parent) as pool:
         try:
             futures = [pool.submit(write, code, codes) for code in sources]
             for done, future in enumerate(as_completed(futures), 1):
@@ -103,55 +112,96 @@ def _each(
             pool.shutdown(cancel_futures=True)
 
 
-def _write_recent(source: str, targets: tuple[str, ...]) -> None:
-    client = _client()
-    now = utc_now()
-    raw_start = floor(HOUR, now) - timedelta(days=1)
-    days = list(past_days(source, targets, raw_start))
-    table = DistributionTable(client)
-    table.write(_buckets(source, targets, days, raw_start), now)
-    this_month = [day for day in days if day[0] >= floor(MONTH, now)]
-    HistoryTable(client).replace(_history(source, this_month))
-    dynamo.write_batches(
-        client,
-        RunTable.NAME,
-        (runs.to_item(run) for run in raw_runs(source, targets, raw_start, now)),
-    )
-    table.put_state(State(source, raw_start, raw_start, days[0][0]), None)
-    # The aggregator's own code, here and not in its Lambda, so that two sources are rolled up at a
-    # time and the matrix fills row by row.
-    installed = tables(client, "")
-    report = aggregate.run(installed, RunReader(installed.runs), sources=[source])
-    if report["failed"]:
-        raise LocalError(f"the aggregator failed: {report['failed']}")
+def _end_with_parent() -> None:
+    """Ends this worker when the process that started it is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        raise LocalError("history is written by a worker of a pool")
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
-def _write_older(source: str, targets: tuple[str, ...]) -> None:
-    end = floor(MONTH, utc_now())
-    HistoryTable(_client()).replace(_history(source, past_days(source, targets, end)))
+class _OwnTable(DistributionTable):
+    """The table for its only writer: what it has written need not be read back."""
+
+    def __init__(self, client: Any) -> None:
+        super().__init__(client)
+        self._written: list[Bucket] = []
+
+    def write(self, buckets: Iterable[Bucket], updated_at: datetime) -> None:
+        self._written = list(buckets)
+        super().write(self._written, updated_at)
+
+    def between(
+        self, region: str, level: str, first: datetime, last: datetime, *, consistent: bool = False
+    ) -> list[Bucket]:
+        return [b for b in self._written if b.level == level and first <= b.start <= last]
+
+
+def _write_day(source: str, targets: tuple[str, ...]) -> None:
+    day_of(_client(), source, targets, utc_now())
+
+
+def _write_year(source: str, targets: tuple[str, ...]) -> None:
+    year_of(_client(), source, targets, utc_now())
 
 
 def _client() -> Any:
     return dynamo.client("us-east-2")  # the endpoint is in the environment
 
 
-def _history(source: str, days: Iterable[tuple[datetime, Distribution]]) -> Iterator[Day]:
-    for start, distribution in days:
-        for code, found in figures([_bucket(source, DAY, start, distribution)]).items():
-            yield Day(source, code, start.date(), found, NETWORK_SIMULATED)
+def day_of(client: Any, source: str, targets: tuple[str, ...], now: datetime) -> None:
+    """The source's last 24 hours and its row of 1D; the run of the full hour is left to roll up."""
+    hour, begin = floor(HOUR, now), windows.start("1D", now)
+    latest = raw_runs(source, targets, hour - RAW_FOR, now)
+    dynamo.write_batches(client, RunTable.NAME, map(runs.to_item, latest))
+    made = _hours(source, _stretch(source, targets, begin, hour))
+    _finish(client, source, made, ["1D"], None, begin, now)
 
 
-def past_days(
-    source: str, targets: tuple[str, ...], end: datetime, days: int = DAYS
-) -> Iterator[tuple[datetime, Distribution]]:
-    """(start, distribution) of every UTC day of the past until `end`, a full hour; oldest first.
+def year_of(client: Any, source: str, targets: tuple[str, ...], now: datetime) -> None:
+    """All that `day_of` has left out: months, days, daily figures, the other timeframes."""
+    begin = floor(DAY, now) - timedelta(days=DAYS)
+    stretch = _stretch(source, targets, begin, floor(HOUR, now))
+    days = list(_days(source, stretch))
+    HistoryTable(client).replace(
+        Day(source, code, day.start.date(), found, NETWORK_SIMULATED)
+        for day in days
+        for code, found in figures([day]).items()
+    )
+    made = [
+        *_hours(source, stretch, since=floor(DAY, now) - timedelta(days=HOURLY_DAYS)),
+        *_kept(days, now),
+        *_months(source, days, now),
+    ]
+    state = DistributionTable(client).state(source)
+    _finish(client, source, made, TIMEFRAMES, state, begin, now)
 
-    The last day is as long as it has been.
-    """
-    start = floor(DAY, end) - timedelta(days=days)
-    stretch = _stretch(source, targets, start, end)
-    for first in range(0, len(stretch.hours), 24):
-        yield start + timedelta(hours=first), stretch.distribution(first, first + 24)
+
+def _finish(
+    client: Any,
+    source: str,
+    made: Iterable[Bucket],
+    timeframes: Sequence[str],
+    state: State | None,
+    begin: datetime,
+    now: datetime,
+) -> None:
+    """Writes the buckets and, by the aggregator's own code, what it makes of them."""
+    table = _OwnTable(client)
+    table.write(made, now)
+    installed = replace(tables(client, ""), distributions=table)
+    before = {} if state is None else state.written
+    written = aggregate.renew(installed, Counts(), source, now, timeframes, before)
+    hour = floor(HOUR, now)
+    installed.regions.note_data(source, begin, hour)
+    after = State(source, hour, hour, begin, written)
+    if not table.put_state(after, state):
+        raise LocalError(f"{source}: an aggregator wrote its figures meanwhile; start again")
 
 
 def _stretch(source: str, targets: tuple[str, ...], start: datetime, end: datetime) -> _Stretch:
@@ -163,28 +213,41 @@ def _stretch(source: str, targets: tuple[str, ...], start: datetime, end: dateti
     return _Stretch(targets, hours, latency_ms)
 
 
-def _buckets(
-    source: str,
-    targets: tuple[str, ...],
-    days: Sequence[tuple[datetime, Distribution]],
-    end: datetime,
-) -> Iterator[Bucket]:
-    """Months, and the days and hours that windows and graphs can ask for."""
-    for month, group in groupby(days, key=lambda day: floor(MONTH, day[0])):
-        yield _bucket(source, MONTH, month, merge(part for _, part in group))
-    first_month = floor(MONTH, days[0][0])
-    recent = end - timedelta(days=DAILY_DAYS)
-    for start, part in days:
-        if start >= recent or floor(MONTH, start) == first_month:
-            yield _bucket(source, DAY, start, part)
-    hourly = _stretch(source, targets, floor(DAY, end) - timedelta(days=HOURLY_DAYS), end)
-    for index, hour in enumerate(hourly.hours):
-        start = datetime.fromtimestamp(int(hour) * 3600, UTC)
-        yield _bucket(source, HOUR, start, hourly.distribution(index, index + 1))
+def _hours(source: str, stretch: _Stretch, since: datetime | None = None) -> Iterator[Bucket]:
+    """The hours of a stretch, or of its end."""
+    for index, start in enumerate(map(_moment, stretch.hours)):
+        if since is None or start >= since:
+            yield _bucket(source, HOUR, start, stretch.distribution(index, index + 1))
 
 
-def _bucket(source: str, level: str, start: datetime, distribution: Distribution) -> Bucket:
-    return Bucket(source, level, start, METHOD_KERNEL, NETWORK_SIMULATED, distribution)
+def _days(source: str, stretch: _Stretch) -> Iterator[Bucket]:
+    """The days of a stretch that are over; it begins with one."""
+    for first in range(0, len(stretch.hours) - 23, 24):
+        start = _moment(stretch.hours[first])
+        yield _bucket(source, DAY, start, stretch.distribution(first, first + 24))
+
+
+def _kept(days: Sequence[Bucket], now: datetime) -> Iterator[Bucket]:
+    """The days that windows and graphs can ask for: the last ones, and where a year begins."""
+    recent = now - timedelta(days=DAILY_DAYS)
+    first_month = floor(MONTH, days[0].start)
+    yield from (d for d in days if d.start >= recent or floor(MONTH, d.start) == first_month)
+
+
+def _months(source: str, days: Sequence[Bucket], now: datetime) -> Iterator[Bucket]:
+    """The months that are over."""
+    for month, group in groupby(days, key=lambda day: floor(MONTH, day.start)):
+        if following(MONTH, month) <= now:
+            yield _bucket(source, MONTH, month, merge(day.distribution for day in group))
+
+
+def _moment(epoch_hour: Any) -> datetime:
+    return datetime.fromtimestamp(int(epoch_hour) * 3600, UTC)
+
+
+def _bucket(source: str, level: str, start: datetime, found: Distribution) -> Bucket:
+    # As the table would give it back: with the digest that the aggregator goes by.
+    return Bucket(source, level, start, METHOD_KERNEL, NETWORK_SIMULATED, found, digest(found))
 
 
 def raw_runs(
@@ -211,6 +274,5 @@ def raw_runs(
                 for target in targets
             },
             written_at=moment + timedelta(seconds=3),
-            expires_at=int((moment + timedelta(days=2)).timestamp()),
         )
         moment += RAW_INTERVAL
