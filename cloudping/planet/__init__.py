@@ -116,12 +116,9 @@ def _level(pair: _Pair, minute: Any, activity: float) -> tuple[Any, Any]:
     busy = (west + east) / 2 * (1 - 0.5 * closed)
     slow = wander(mix(pair.both ^ 1), minute, 3 * _DAY)
     fast = wander(mix(pair.both ^ 2), minute, 180)
-    level_ms = pair.base_ms + pair.busy_ms * busy + pair.wander_ms * (slow + 2 * fast)
-    if pair.source == pair.target:  # never leaves the region
-        return level_ms, 0.0
+    level_ms = pair.base_ms + pair.busy_ms * busy + pair.wander_ms * 2 * (slow + fast)
     which = (pair.source, pair.target, minute, pair.seed, activity)
-    shift_ms = (events.SHIFT_BASE_MS + pair.base_ms) * events.shift(*which)
-    return level_ms + shift_ms, events.outage(*which)
+    return level_ms + events.shift_ms(*which), events.outage(*which)
 
 
 def _busy(minute: Any, busiest: int) -> Any:
@@ -165,7 +162,7 @@ def _pair(source: str, target: str, seed: int) -> _Pair:
         key=key(f"{source}>{target}", seed),
         both=both,
         base_ms=base,
-        busy_ms=(0.1 + 0.016 * own(5) * base) * (1 + 4 * across_border),
+        busy_ms=(0.1 + 0.016 * own(5) * base) * (1 + 2 * across_border),
         busy_minutes=(_busiest(a.longitude), _busiest(b.longitude)),
         wander_ms=0.05 + 0.006 * base,
         jitter_ms=(0.5 + 0.038 * base) * (0.6 + 0.8 * own(6)) * (1 + 2 * across_border),

@@ -8,15 +8,16 @@ and `outages` list, so what they name is the whole truth.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import combinations
+from functools import cache
+from itertools import permutations
 from math import ceil
 from typing import Any, Final, Literal
 
-from cloudping.planet.links import base_ms
+from cloudping.planet.links import base_ms, links_between
 from cloudping.planet.noise import key, mix, pair_key, uniform
 from cloudping.regions import CATALOGUE
 
-Kind = Literal["pair", "region", "source", "target"]
+Kind = Literal["pair", "link", "region", "source", "target"]
 _DAY = 1440
 
 
@@ -24,9 +25,10 @@ _DAY = 1440
 class Shift:
     """A change of level that came and, at `end`, goes (to the minute).
 
-    `kind` says what shifted: `pair`, both directions between two `regions`; `region`, all pairs
-    to and from it; `source`, all pairs from it; `target`, all pairs to it. `change_ms` has the
-    size for each directed pair that shifted, negative where it became faster.
+    `kind` says what shifted: `pair`, both directions between two `regions`; `link`, all pairs
+    whose shortest path has the link between the two; `region`, all pairs to and from it;
+    `source`, all pairs from it; `target`, all pairs to it. `change_ms` has the size for each
+    directed pair that shifted, negative where it became faster.
     """
 
     kind: Kind
@@ -88,13 +90,14 @@ class _Process:
 
 
 # A reroute lasts for weeks, a new route for years. The size of a shift is a share of the pair's
-# round trip plus SHIFT_BASE_MS, so that short pairs shift visibly too.
+# round trip, or the link's, plus SHIFT_BASE_MS, so that short ones shift visibly too.
 SHIFT_BASE_MS: Final = 20
 _SHIFTS: Final[Mapping[Kind, tuple[_Process, ...]]] = {
     "pair": (
-        _Process(11, 90 * _DAY, 0.15, 5 * _DAY, 70 * _DAY, 0.01, 0.12, faster=0.1),
+        _Process(11, 90 * _DAY, 0.12, 5 * _DAY, 70 * _DAY, 0.01, 0.12, faster=0.1),
         _Process(12, 1200 * _DAY, 0.2, 300 * _DAY, 1100 * _DAY, 0.01, 0.06, faster=0.4),
     ),
+    "link": (_Process(17, 90 * _DAY, 0.05, 5 * _DAY, 70 * _DAY, 0.05, 0.3),),
     "region": (
         _Process(13, 90 * _DAY, 0.05, 10 * _DAY, 70 * _DAY, 0.03, 0.11),
         _Process(14, 1200 * _DAY, 0.1, 300 * _DAY, 1100 * _DAY, 0.015, 0.04, faster=0.4),
@@ -108,42 +111,47 @@ _OUTAGES: Final[Mapping[Kind, tuple[_Process, ...]]] = {
 }
 
 
-def shift(source: str, target: str, minute: Any, seed: int, activity: float) -> Any:
-    """By what share of its round trip plus SHIFT_BASE_MS a pair is slower, at a minute or array."""
-    reach = _reach(source, target, seed)
-    sides: tuple[tuple[Kind, int, float], ...] = (
-        ("pair", pair_key(source, target, seed), 1.0),
-        ("region", key(source, seed), reach),
-        ("region", key(target, seed), reach),
-        ("source", key(source, seed), reach),
-        ("target", key(target, seed), reach),
-    )
+def shift_ms(source: str, target: str, minute: Any, seed: int, activity: float) -> Any:
+    """By how much a pair is slower for its level shifts, at a minute or an array of them."""
     return sum(
-        factor * episode.at(minute)
-        for kind, of, factor in sides
+        scale_ms * episode.at(minute)
+        for (kind, regions), scale_ms in _exposure(source, target, seed).items()
         for process in _SHIFTS[kind]
-        for episode in _touching(process, of, minute, activity)
+        for episode in _touching(process, key("|".join(regions), seed), minute, activity)
     )
 
 
 def outage(source: str, target: str, minute: Any, seed: int, activity: float) -> Any:
     """The probability that an attempt is lost to an outage, at a minute or an array of them."""
-    sides: tuple[tuple[Kind, int], ...] = (
-        ("pair", pair_key(source, target, seed)),
-        ("region", key(source, seed)),
-        ("region", key(target, seed)),
-    )
     return sum(
         episode.at(minute)
-        for kind, of in sides
-        for process in _OUTAGES[kind]
-        for episode in _touching(process, of, minute, activity)
+        for kind, regions in _exposure(source, target, seed)
+        for process in _OUTAGES.get(kind, ())
+        for episode in _touching(process, key("|".join(regions), seed), minute, activity)
     )
 
 
-def _reach(source: str, target: str, seed: int) -> float:
-    """How much of a shift of one end this pair has: around 1."""
-    return float(0.85 + 0.3 * uniform(mix(pair_key(source, target, seed) ^ 17)))
+@cache
+def _exposure(source: str, target: str, seed: int) -> Mapping[tuple[Kind, tuple[str, ...]], float]:
+    """What can happen to a directed pair: (kind, regions) and what a shift by 100 % adds, in ms.
+
+    Nothing to a region's way to itself, which does not leave it.
+    """
+    if source == target:
+        return {}
+    of_pair_ms = SHIFT_BASE_MS + base_ms(source, target, seed)
+    # A shift of one end is felt by its pairs about alike.
+    of_end_ms = of_pair_ms * (0.85 + 0.3 * uniform(mix(pair_key(source, target, seed) ^ 18)))
+    found: dict[tuple[Kind, tuple[str, ...]], float] = {
+        ("pair", tuple(sorted((source, target)))): of_pair_ms,
+        ("region", (source,)): of_end_ms,
+        ("region", (target,)): of_end_ms,
+        ("source", (source,)): of_end_ms,
+        ("target", (target,)): of_end_ms,
+    }
+    for ends, link_ms in links_between(source, target).items():
+        found["link", ends] = SHIFT_BASE_MS + link_ms
+    return found
 
 
 def _touching(process: _Process, of: int, minute: Any, activity: float) -> Iterator[Episode]:
@@ -174,16 +182,21 @@ def shifts(
     activity: float = 1.0,
 ) -> list[Shift]:
     """Every level shift among these regions that is there at some time from `start` to `end`."""
-    codes = tuple(codes)
-    found = []
-    for kind, regions, episode in _all(_SHIFTS, start, end, codes, seed, activity):
-        change_ms = {
-            (a, b): episode.size
-            * (1.0 if kind == "pair" else _reach(a, b, seed))
-            * (SHIFT_BASE_MS + base_ms(a, b, seed))
-            for a, b in _pairs(kind, regions, codes)
-        }
-        found.append(Shift(kind, regions, _moment(episode.start), _moment(episode.end), change_ms))
+    exposed: dict[tuple[Kind, tuple[str, ...]], dict[tuple[str, str], float]] = {}
+    for pair in permutations(sorted(codes), 2):
+        for thing, scale_ms in _exposure(*pair, seed).items():
+            exposed.setdefault(thing, {})[pair] = scale_ms
+    found = [
+        Shift(
+            kind,
+            regions,
+            _moment(episode.start),
+            _moment(episode.end),
+            {pair: episode.size * scale_ms for pair, scale_ms in pairs.items()},
+        )
+        for (kind, regions), pairs in exposed.items()
+        for episode in _all(_SHIFTS, kind, regions, start, end, seed, activity)
+    ]
     return sorted(found, key=lambda shift: (shift.start, shift.kind, shift.regions))
 
 
@@ -195,47 +208,27 @@ def outages(
     activity: float = 1.0,
 ) -> list[Outage]:
     """Every outage among these regions that is there at some time from `start` to `end`."""
+    things = {thing for pair in permutations(codes, 2) for thing in _exposure(*pair, seed)}
     found = [
         Outage(kind, regions, _moment(episode.start), _moment(episode.end), episode.size)
-        for kind, regions, episode in _all(_OUTAGES, start, end, tuple(codes), seed, activity)
+        for kind, regions in things
+        for episode in _all(_OUTAGES, kind, regions, start, end, seed, activity)
     ]
     return sorted(found, key=lambda outage: (outage.start, outage.kind, outage.regions))
 
 
 def _all(
     processes: Mapping[Kind, tuple[_Process, ...]],
+    kind: Kind,
+    regions: tuple[str, ...],
     start: datetime,
     end: datetime,
-    codes: tuple[str, ...],
     seed: int,
     activity: float,
-) -> Iterator[tuple[Kind, tuple[str, ...], Episode]]:
+) -> Iterator[Episode]:
     first, last = int(start.timestamp()) // 60, ceil(end.timestamp() / 60) - 1
-    for kind, sorts in processes.items():
-        things = combinations(sorted(codes), 2) if kind == "pair" else ((code,) for code in codes)
-        for regions in things:
-            for process in sorts:
-                for episode in _episodes(
-                    process, key("|".join(regions), seed), first, last, activity
-                ):
-                    yield kind, regions, episode
-
-
-def _pairs(
-    kind: Kind, regions: tuple[str, ...], codes: tuple[str, ...]
-) -> Iterator[tuple[str, str]]:
-    """The directed pairs that a shift of a kind moves; never a region to itself."""
-    if kind == "pair":
-        a, b = regions
-        yield from ((a, b), (b, a))
-        return
-    (here,) = regions
-    for there in codes:
-        if there != here:
-            if kind != "target":
-                yield here, there
-            if kind != "source":
-                yield there, here
+    for process in processes.get(kind, ()):
+        yield from _episodes(process, key("|".join(regions), seed), first, last, activity)
 
 
 def _moment(minute: int) -> datetime:

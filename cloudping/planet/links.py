@@ -12,7 +12,7 @@ measured have links by where they stand: Auckland, the two of China, the soverei
 from collections.abc import Iterator, Mapping
 from functools import cache
 from heapq import heappop, heappush
-from math import inf
+from itertools import pairwise
 from typing import Final
 
 from cloudping.errors import UnknownRegionError
@@ -132,9 +132,7 @@ def base_ms(source: str, target: str, seed: int = 0) -> float:
     Raises UnknownRegionError for a region that has no link.
     """
     endpoint_ms = max(0.0, -LONGER_FROM_MS.get(target, 0.0))
-    path_ms = _shortest_ms(source).get(target)
-    if path_ms is None:
-        raise UnknownRegionError(target, suggest(target))
+    path_ms, _ = _between(source, target)
     if source == target:  # stays within the border
         return BORDER_MS + endpoint_ms
     path_ms += sum(
@@ -146,6 +144,20 @@ def base_ms(source: str, target: str, seed: int = 0) -> float:
     return path_ms + 2 * BORDER_MS + max(0.0, LONGER_FROM_MS.get(source, 0.0)) + endpoint_ms
 
 
+def links_between(source: str, target: str) -> Mapping[tuple[str, str], float]:
+    """The links of the shortest path, the same both ways: their ends in order, their ms."""
+    _, path = _between(*sorted((source, target)))
+    links = _links()
+    return {(min(ends), max(ends)): dict(links[ends[0]])[ends[1]] for ends in pairwise(path)}
+
+
+def _between(source: str, target: str) -> tuple[float, tuple[str, ...]]:
+    paths = _shortest(source)
+    if target not in paths:
+        raise UnknownRegionError(target, suggest(target))
+    return paths[target]
+
+
 def _joins(source: str, target: str, here: str, places: tuple[str, ...]) -> bool:
     return (source == here and target.startswith(places)) or (
         target == here and source.startswith(places)
@@ -153,22 +165,23 @@ def _joins(source: str, target: str, here: str, places: tuple[str, ...]) -> bool
 
 
 @cache
-def _shortest_ms(source: str) -> Mapping[str, float]:
-    """The shortest path from a region to every one (Dijkstra).
+def _shortest(source: str) -> Mapping[str, tuple[float, tuple[str, ...]]]:
+    """The shortest path from a region to every one (Dijkstra): its length in ms, its regions.
 
-    Sums are exact: lengths are multiples of 0.5 ms.
+    Lengths are multiples of 0.5 ms, so sums are exact, and of equal paths the first by name wins.
     """
     links = _links()
     if source not in links:
         raise UnknownRegionError(source, suggest(source))
-    found: dict[str, float] = {}
-    ahead = [(0.0, source)]
+    found: dict[str, tuple[float, tuple[str, ...]]] = {}
+    ahead: list[tuple[float, tuple[str, ...]]] = [(0.0, (source,))]
     while ahead:
-        so_far, here = heappop(ahead)
-        if so_far < found.get(here, inf):
-            found[here] = so_far
+        length_ms, path = heappop(ahead)
+        here = path[-1]
+        if here not in found:
+            found[here] = (length_ms, path)
             for there, link_ms in links[here]:
-                heappush(ahead, (so_far + link_ms, there))
+                heappush(ahead, (length_ms + link_ms, (*path, there)))
     return found
 
 

@@ -31,7 +31,7 @@ HEADER = "source,target,p50_ms,p90_ms\n"
 )
 def test_the_planet_is_like_what_was_measured(seed: int, end: datetime) -> None:
     measured = read(MEASURED, OVERHEAD_MS)
-    made = simulated(measured, end, seed, hours=4)
+    made = simulated(measured, end, seed, hours=8)
     found = error(made, measured)
     assert found.median <= 0.04
     assert found.p90 <= 0.15
