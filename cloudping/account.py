@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from cloudping.errors import CloudPingError
+from cloudping.errors import CloudPingError, ItemError
 from cloudping.regions import CATALOGUE, RegionState, RegionTable, provisional
 
 ENABLED: Final = frozenset({"ENABLED", "ENABLED_BY_DEFAULT"})
@@ -12,8 +12,25 @@ ENABLED: Final = frozenset({"ENABLED", "ENABLED_BY_DEFAULT"})
 _LONG_NAME = "/aws/service/global-infrastructure/regions/{}/longName"
 
 
+# A service that does not answer must leave the watch's function time for what else it does.
+_TIMEOUT_S: Final = 5
+_ATTEMPTS: Final = 2
+
+
 class AccountError(CloudPingError):
     """The account did not say which regions it has; the cause is chained."""
+
+
+def client(session: Any, service: str, region: str) -> Any:
+    """A client of a service, of boto3 or a session of it, that gives up after some 11 s."""
+    from botocore.config import Config
+
+    patience = Config(
+        connect_timeout=_TIMEOUT_S,
+        read_timeout=_TIMEOUT_S,
+        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+    )
+    return session.client(service, region_name=region, config=patience)
 
 
 def region_status(session: Any, region: str) -> dict[str, str]:
@@ -24,7 +41,7 @@ def region_status(session: Any, region: str) -> dict[str, str]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        pages = session.client("account", region_name=region).get_paginator("list_regions")
+        pages = client(session, "account", region).get_paginator("list_regions")
         return {
             found["RegionName"]: found["RegionOptStatus"]
             for page in pages.paginate()
@@ -39,34 +56,50 @@ def long_name(session: Any, region: str, code: str) -> str:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        answer = session.client("ssm", region_name=region).get_parameter(
-            Name=_LONG_NAME.format(code)
-        )
+        answer = client(session, "ssm", region).get_parameter(Name=_LONG_NAME.format(code))
     except (BotoCoreError, ClientError):
         return code
     return str(answer["Parameter"]["Value"])
 
 
 def register(
-    table: RegionTable, session: Any, region: str, status: Mapping[str, str]
+    table: RegionTable,
+    session: Any,
+    region: str,
+    status: Mapping[str, str],
+    is_announced: bool = True,
+    bad: list[ItemError] | None = None,
 ) -> list[RegionState]:
     """Makes every region of the catalogue and of the account a target; returns those added.
 
     A region that is there keeps what is known of it, but for its opt-in status and for the place
-    of one that the catalogue has learnt meanwhile.
+    of one that the catalogue has learnt meanwhile. A broken item stays as it is: `bad` takes its
+    error, without it the error is raised. `is_announced` says whether the operator knows of those
+    added.
     """
-    known = {state.region.code: state for state in table.all()}
+    broken: list[ItemError] = []
+    known = {state.region.code: state for state in table.all(broken)}
+    if broken and bad is None:
+        raise broken[0]
     added = []
-    for code in sorted(CATALOGUE.keys() | status.keys()):
+    for code in sorted((CATALOGUE.keys() | status.keys()) - {str(error.key) for error in broken}):
         place, said = CATALOGUE.get(code), status.get(code, "unknown")
         state = known.get(code)
         if state is None:
             place = place or provisional(code, long_name(session, region, code))
-            state = RegionState(place, is_source=False, is_target=True, opt_in_status=said)
+            state = RegionState(
+                place,
+                is_source=False,
+                is_target=True,
+                opt_in_status=said,
+                is_announced=is_announced,
+            )
             table.put(state)
             added.append(state)
         elif place is not None and place != state.region:
             table.put(replace(state, region=place, opt_in_status=said))
         elif code in status and said != state.opt_in_status:
             table.note_opt_in(code, said)
+    if bad is not None:
+        bad += broken
     return added

@@ -190,6 +190,7 @@ class RegionState:
 
     `is_source`: a probe runs there. `is_target`: probes measure it. `interval_s` is the source's
     schedule (0 when it is no source); the two data timestamps are None before the first run.
+    `is_announced` is False until the operator has been told of a region that was found.
     """
 
     region: Region
@@ -199,6 +200,7 @@ class RegionState:
     opt_in_status: str = "unknown"
     earliest_data: datetime | None = None
     latest_data: datetime | None = None
+    is_announced: bool = True
 
 
 class RegionTable:
@@ -227,6 +229,10 @@ class RegionTable:
     def note_source(self, code: str, interval_s: int) -> None:
         """Sets a source's schedule, 0 where no probe runs any more; the rest of the item stays."""
         self._set(code, {"active_from": str(interval_s > 0), "interval_s": interval_s})
+
+    def note_announced(self, code: str) -> None:
+        """Notes that the operator has been told of the region; the rest of the item stays."""
+        self._set(code, {"announced": "True"})
 
     def note_opt_in(self, code: str, status: str) -> None:
         """Sets what the account says of the region; the rest of the item stays."""
@@ -299,6 +305,8 @@ def _to_item(state: RegionState) -> dynamo.Item:
         "interval_s": state.interval_s,
         "opt_in_status": state.opt_in_status,
     }
+    if not state.is_announced:
+        item["announced"] = "False"
     if state.earliest_data is not None:
         item["earliest_data"] = to_iso(state.earliest_data)
     if state.latest_data is not None:
@@ -332,6 +340,7 @@ def _from_item(item: dynamo.Item, table: str) -> RegionState:
             opt_in_status=item[attribute := "opt_in_status"],
             earliest_data=moment(attribute := "earliest_data"),
             latest_data=moment(attribute := "latest_data"),
+            is_announced=item.get("announced") != "False",
         )
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise ItemError(

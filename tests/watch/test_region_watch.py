@@ -9,12 +9,14 @@ from typing import Any
 import boto3
 import pytest
 from chalicelib import region_watch
-from chalicelib.region_watch import NotifyError, message, note_foreign_sources, topic_arn
+from chalicelib.region_watch import WatchError, foreign, message, note_if_it_writes, topic_arn
 
 from cloudping import account
+from cloudping.errors import ItemError
 from cloudping.regions import CATALOGUE, RegionState, RegionTable, provisional
 from cloudping.runs import METHOD_KERNEL, NETWORK_AWS, Run, RunTable
 from cloudping.settings import load
+from cloudping.times import utc_now
 from tests.conftest import HOME_REGION
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -97,13 +99,89 @@ def test_a_region_that_the_catalogue_learns_gets_its_place(table: RegionTable) -
     assert after == RegionState(CATALOGUE["ap-east-2"], True, True, 300, "ENABLED")
 
 
-def test_a_topic_that_takes_no_message_is_an_error_and_the_target_stays(
+def test_a_message_that_the_topic_did_not_take_is_sent_by_the_next_run(
     table: RegionTable, status: dict[str, str], inbox: Any
 ) -> None:
+    run()
+    inbox()
     status["sa-west-1"] = "ENABLED"
-    with pytest.raises(NotifyError, match=r"sa-west-1.*NotFound"):
-        run(account_id="999999999999")
+    for _ in range(2):
+        with pytest.raises(WatchError, match=r"the notification: .*NotFound"):
+            run(account_id="999999999999")
+        assert "sa-west-1" in {state.region.code for state in table.targets()}
+    assert run()["announced"] == ["sa-west-1"]
+    (said,) = inbox()
+    assert said.startswith("sa-west-1")
+    assert run()["announced"] == []
+    assert inbox() == []
+
+
+def test_a_broken_item_stops_nothing_stays_as_it_is_and_is_named(
+    dynamodb: Any, table: RegionTable, status: dict[str, str], inbox: Any
+) -> None:
+    run()
+    inbox()
+    broken = {"region": {"S": "eu-west-1"}, "active_from": {"S": "True"}}
+    dynamodb.put_item(TableName=table.name, Item=broken)
+    status["sa-west-1"] = "ENABLED"
+    with pytest.raises(WatchError, match="cloudping_regions item eu-west-1: region_name is None"):
+        run()
     assert "sa-west-1" in {state.region.code for state in table.targets()}
+    assert len(inbox()) == 1
+    key = {"region": {"S": "eu-west-1"}}
+    assert dynamodb.get_item(TableName=table.name, Key=key)["Item"] == broken
+    with pytest.raises(ItemError):  # without a list that takes its error
+        account.register(table, boto3, HOME_REGION, status)
+
+
+def test_each_step_is_done_whatever_becomes_of_the_others(
+    dynamodb: Any,
+    table: RegionTable,
+    status: dict[str, str],
+    inbox: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run()
+    inbox()
+    status["sa-west-1"] = "ENABLED"
+    with pytest.raises(WatchError):
+        run(account_id="999999999999")
+    RunTable(dynamodb).put_once(a_run("cn-north-1", utc_now() - timedelta(minutes=10)))
+    latest = RunTable.latest
+
+    def failing(self: RunTable, region: str, before: datetime) -> Run | None:
+        if region == "cn-northwest-1":
+            raise OverflowError("10**20 attempts")
+        return latest(self, region, before)
+
+    monkeypatch.setattr(RunTable, "latest", failing)
+    monkeypatch.setattr(region_watch, "region_status", lambda *_: 1 / 0)
+    capsys.readouterr()
+    with pytest.raises(WatchError) as caught:
+        run()
+    report = json.loads(capsys.readouterr().out)
+    assert report["sources_added"] == ["cn-north-1"]
+    assert report["announced"] == ["sa-west-1"]
+    assert report["failed"] == [
+        "the account's regions: division by zero",
+        "cn-northwest-1: 10**20 attempts",
+    ]
+    assert str(caught.value) == "; ".join(report["failed"])
+    assert len(inbox()) == 1
+
+
+def a_run(code: str, moment: datetime) -> Run:
+    return Run(
+        region=code,
+        timestamp=moment,
+        partition=CATALOGUE[code].partition,
+        interval_s=600,
+        attempts=5,
+        method=METHOD_KERNEL,
+        network=NETWORK_AWS,
+        results={},
+    )
 
 
 def test_another_partition_becomes_a_source_when_it_writes(dynamodb: Any) -> None:
@@ -111,21 +189,15 @@ def test_another_partition_becomes_a_source_when_it_writes(dynamodb: Any) -> Non
     for code in ("cn-north-1", "us-gov-east-1", "us-east-1"):
         table.put(RegionState(CATALOGUE[code], is_source=False, is_target=True))
         moment = NOW - (timedelta(days=3) if code.startswith("us-gov") else timedelta(minutes=10))
-        runs.put_once(
-            Run(
-                region=code,
-                timestamp=moment,
-                partition=CATALOGUE[code].partition,
-                interval_s=600,
-                attempts=5,
-                method=METHOD_KERNEL,
-                network=NETWORK_AWS,
-                results={},
-            )
-        )
-    assert note_foreign_sources(table, runs, HOME_REGION, NOW) == ["cn-north-1"]
+        runs.put_once(a_run(code, moment))
+
+    def note() -> list[str]:
+        candidates = foreign(table.all(), HOME_REGION)
+        return [s.region.code for s in candidates if note_if_it_writes(s, table, runs, NOW)]
+
+    assert note() == ["cn-north-1"]
     assert [(s.region.code, s.interval_s) for s in table.sources()] == [("cn-north-1", 600)]
-    assert note_foreign_sources(table, runs, HOME_REGION, NOW) == []
+    assert note() == []
 
 
 def test_an_enabled_region_waits_for_the_next_deployment() -> None:
@@ -147,8 +219,9 @@ def test_the_account_says_which_regions_it_has_page_by_page() -> None:
     class Session:
         """boto3 as far as it is asked here."""
 
-        def client(self, service: str, region_name: str) -> "Session":
+        def client(self, service: str, region_name: str, config: Any) -> "Session":
             assert (service, region_name) == ("account", HOME_REGION)
+            assert config.read_timeout * config.retries["total_max_attempts"] < 30
             return self
 
         def get_paginator(self, operation: str) -> "Session":

@@ -5,64 +5,104 @@ runs on a schedule: no function has the right to create functions or roles.
 """
 
 import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from cloudping import dynamo
+from cloudping import account, dynamo
 from cloudping.account import ENABLED, region_status, register
-from cloudping.errors import CloudPingError
+from cloudping.errors import CloudPingError, ItemError
 from cloudping.regions import CATALOGUE, RegionState, RegionTable, partition_of
 from cloudping.runs import RunTable
 from cloudping.settings import Settings
 from cloudping.times import utc_now
 
 RECENT: Final = timedelta(days=1)
+# A table that does not answer must leave time to tell the operator of what was found before.
+TIMEOUT_S: Final = 3
+ATTEMPTS: Final = 3
 
 
-class NotifyError(CloudPingError):
-    """The operator could not be told of a new region; it is a target all the same."""
+class WatchError(CloudPingError):
+    """Some of what there was to do could not be done; the rest of it is."""
 
 
 def run(function_arn: str, settings: Settings) -> dict[str, Any]:
     """Compares the account's regions with the table; returns what is new, for the log.
 
-    Raises NotifyError when there is something to tell and the topic does not take it.
+    Each step is done whatever became of the others, and what could not be done is tried again in
+    the next run: a new region stays unannounced until the topic has taken the message. Raises
+    WatchError at the end when anything failed, so that the alarm sees it.
     """
     import boto3
 
-    client = dynamo.client(settings.home_region, settings.endpoint_url or None)
+    client = dynamo.client(settings.home_region, settings.endpoint_url or None, TIMEOUT_S, ATTEMPTS)
     table = RegionTable(client, settings.table_prefix)
-    status = region_status(boto3, settings.home_region)
-    added = register(table, boto3, settings.home_region, status)
     runs = RunTable(client, settings.table_prefix)
-    sources = note_foreign_sources(table, runs, settings.home_region, utc_now())
+    failed: list[str] = []
+    bad: list[ItemError] = []
+    added: list[RegionState] = []
+    states: list[RegionState] = []
+    sources: list[str] = []
+    told: list[str] = []
+
+    with noted(failed, "the account's regions"):
+        status = region_status(boto3, settings.home_region)
+        added = register(table, boto3, settings.home_region, status, is_announced=False, bad=bad)
+    with noted(failed, "the table of regions"):
+        bad.clear()
+        states = table.all(bad)
+    for state in foreign(states, settings.home_region):
+        with noted(failed, state.region.code):
+            if note_if_it_writes(state, table, runs, utc_now()):
+                sources.append(state.region.code)
+    if unknown := [state for state in states if not state.is_announced]:
+        with noted(failed, "the notification"):
+            _notify(boto3, topic_arn(function_arn, settings), unknown, settings.home_region)
+            for state in unknown:  # killed before this, the operator is told twice
+                table.note_announced(state.region.code)
+                told.append(state.region.code)
+    failed += map(str, bad)
     report = {
         "targets_added": [state.region.code for state in added],
         "sources_added": sources,
+        "announced": told,
+        "failed": failed,
     }
     print(json.dumps({"event": "regions", **report}), flush=True)  # noqa: T201 - Lambda's log
-    if added:
-        _notify(boto3, topic_arn(function_arn, settings), added, settings.home_region)
+    if failed:
+        raise WatchError("; ".join(failed))
     return report
 
 
-def note_foreign_sources(
-    table: RegionTable, runs: RunTable, home_region: str, now: datetime
-) -> list[str]:
-    """Makes regions of other partitions sources once they write; returns those added.
+@contextmanager
+def noted(failed: list[str], what: str) -> Iterator[None]:
+    """Goes on after whatever is raised within, and notes it."""
+    try:
+        yield
+    except Exception as error:
+        failed.append(f"{what}: {error}" if str(error) else f"{what}: {error!r}")
+
+
+def foreign(states: Iterable[RegionState], home_region: str) -> list[RegionState]:
+    """The regions of other partitions that are no sources yet."""
+    own = partition_of(home_region)
+    return [s for s in states if not s.is_source and partition_of(s.region.code) != own]
+
+
+def note_if_it_writes(
+    state: RegionState, table: RegionTable, runs: RunTable, now: datetime
+) -> bool:
+    """Makes a region of another partition a source once it writes; True when it has become one.
 
     A deployment there cannot reach this table with more than its right to write runs.
     """
-    added = []
-    for state in table.all():
-        code = state.region.code
-        if state.is_source or partition_of(code) == partition_of(home_region):
-            continue
-        latest = runs.latest(code, now)
-        if latest is not None and now - latest.timestamp < RECENT:
-            table.note_source(code, latest.interval_s)
-            added.append(code)
-    return added
+    latest = runs.latest(state.region.code, now)
+    if latest is None or now - latest.timestamp >= RECENT:
+        return False
+    table.note_source(state.region.code, latest.interval_s)
+    return True
 
 
 def topic_arn(function_arn: str, settings: Settings) -> str:
@@ -87,15 +127,9 @@ def message(state: RegionState) -> str:
     return "\n".join(lines)
 
 
-def _notify(session: Any, topic: str, added: list[RegionState], region: str) -> None:
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    codes = ", ".join(state.region.code for state in added)
-    try:
-        session.client("sns", region_name=region).publish(
-            TopicArn=topic,
-            Subject=f"CloudPing: {len(added)} new targets",
-            Message="\n\n".join(map(message, added)),
-        )
-    except (BotoCoreError, ClientError) as error:
-        raise NotifyError(f"{topic} was not told of {codes}: {error}") from error
+def _notify(session: Any, topic: str, unknown: list[RegionState], region: str) -> None:
+    account.client(session, "sns", region).publish(
+        TopicArn=topic,
+        Subject=f"CloudPing: {len(unknown)} new targets",
+        Message="\n\n".join(map(message, unknown)),
+    )
