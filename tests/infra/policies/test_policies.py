@@ -133,7 +133,7 @@ def _work(environment: dict[str, str], folder: Path) -> None:
         settings = load({**environment, **ministack.FAST, "AWS_DEFAULT_REGION": HOME})
         arn = f"arn:aws:lambda:{HOME}:{ACCOUNT}:function:cloudping-watch-{HOME}-regions"
         with calls.recorded_here(folder / PROBES.name, patch):
-            for age in (timedelta(days=2), timedelta()):
+            for age in (timedelta(hours=47), timedelta()):
                 probe_run.run(to_iso(utc_now() - age), settings)
         with calls.recorded_here(folder / AGGREGATOR.name, patch):
             trigger.handle({}, settings)
