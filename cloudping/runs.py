@@ -15,6 +15,7 @@ Item attributes:
     ms                  list, one per attempt: the latency in ms, or null
     connect             list, one per attempt: user-space connect time in ms, or null
     rx                  map of attempt number to retransmitted SYNs, where there were any
+    stall               map of attempt number to `stall_ms`, where the probe stood still meanwhile
     why                 map of attempt number to reason, for attempts without a latency
 """
 
@@ -61,13 +62,16 @@ class Attempt:
     """One TCP connect: a latency in ms, or the reason why there is none (never both).
 
     `connect_ms` is the user-space time beside it: also of a refusal or of a retransmitted
-    connect; None when nothing came back.
+    connect; None when nothing came back. `stall_ms` is the longest time meanwhile in which the
+    probe should have run and did not; 0 below what a loop takes for itself. It says how far the
+    figure may be off, not what it is, so attempts are compared without it.
     """
 
     latency_ms: float | None
     connect_ms: float | None = None
     retransmits: int = 0
     reason: str | None = None
+    stall_ms: float = field(default=0.0, compare=False)
 
     def __post_init__(self) -> None:
         if (self.latency_ms is None) == (self.reason is None):
@@ -196,6 +200,8 @@ def _result_item(target: str, result: TargetResult) -> dynamo.Item:
     numbered = list(enumerate(result.attempts))
     if again := {str(k): a.retransmits for k, a in numbered if a.retransmits}:
         item["rx"] = again
+    if stalls := {str(k): dynamo.decimal(a.stall_ms, 1) for k, a in numbered if a.stall_ms}:
+        item["stall"] = stalls
     if why := {str(k): a.reason for k, a in numbered if a.reason is not None}:
         item["why"] = why
     return item
@@ -251,6 +257,7 @@ def _result(read: "_Reader", target: str) -> TargetResult:
         raise read.error("connect", f"as many entries as ms has ({len(latencies)})")
     again = read.mapping("rx", default={})
     why = read.mapping("why", default={})
+    stalls = read.mapping("stall", default={})
     attempts = []
     for number, (latency_ms, connect_ms) in enumerate(zip(latencies, connects, strict=True)):
         reason = why.get(str(number))
@@ -259,7 +266,10 @@ def _result(read: "_Reader", target: str) -> TargetResult:
         retransmits = again.get(str(number), 0)
         if not isinstance(retransmits, (int, Decimal)):
             raise read.error("rx", "counts")
-        attempts.append(Attempt(latency_ms, connect_ms, int(retransmits), reason))
+        stall_ms = stalls.get(str(number), 0)
+        if not _is_number(stall_ms) or stall_ms < 0:
+            raise read.error("stall", "milliseconds")
+        attempts.append(Attempt(latency_ms, connect_ms, int(retransmits), reason, float(stall_ms)))
     host = CATALOGUE[target].endpoint if target in CATALOGUE else ""
     return TargetResult(
         host=read.text("host", default=host),

@@ -11,10 +11,10 @@ import selectors
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from time import perf_counter_ns
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from cloudping.runs import METHOD_CONNECT, METHOD_KERNEL, Attempt
 
@@ -89,6 +89,11 @@ def method(read_rtt: ReadRtt | None) -> str:
 # then is lost: an answer that still comes is `retransmitted`, else it is a timeout.
 SYN_REPEATED_S: Final = 1.0
 
+# The loop looks at its clock at least this often, and what it comes late by this much or more is a
+# stall: far above what a pass takes, far below a scheduling period (20 ms) of a Lambda's CPU share.
+GLANCE_NS: Final = 10_000_000
+STALL_NS: Final = 2_000_000
+
 Key = TypeVar("Key")
 
 
@@ -115,6 +120,8 @@ class Connects(Generic[Key]):
         self._selector = selectors.PollSelector()
         self._pending: dict[int, _Pending[Key]] = {}  # by descriptor
         self._over: list[tuple[Key, Attempt]] = []
+        self._ran_ns = 0  # when the loop was last known to run; 0: it has not begun
+        self._stalls: list[tuple[int, int]] = []  # from when to when it should have run
 
     def __enter__(self) -> "Connects[Key]":
         return self
@@ -160,15 +167,43 @@ class Connects(Generic[Key]):
         limits_ns += [pending.expires_ns for pending in self._pending.values()]
         if not limits_ns:
             return
-        ready = self._selector.select(max(0, min(limits_ns) - perf_counter_ns()) / 1e9)
-        now_ns = perf_counter_ns()  # one stamp for the batch, before any work on it
+        ready, now_ns = self._select(min(limits_ns))
         for entry, _ in ready:
             pending = self._remove(entry.fd)
-            self._over.append((pending.key, self._outcome(pending, now_ns)))
+            outcome = self._outcome(pending, now_ns)
+            stall_ms = self._stall_ms(pending.began_ns)
+            self._over.append((pending.key, replace(outcome, stall_ms=stall_ms)))
         expired = [p for p in self._pending.values() if p.expires_ns <= now_ns]
         for pending in expired:
             self._remove(pending.sock.fileno()).sock.close()
             self._over.append((pending.key, Attempt(None, reason="timeout")))
+
+    def _select(self, limit_ns: int) -> tuple[list[Any], int]:
+        """What is ready, by the limit at the latest, and the one stamp for all of it."""
+        while True:
+            asked_ns = perf_counter_ns()
+            if self._ran_ns:
+                self._note_stall(self._ran_ns, asked_ns)
+            awake_ns = max(asked_ns, min(limit_ns, asked_ns + GLANCE_NS))
+            ready = self._selector.select((awake_ns - asked_ns) / 1e9)
+            now_ns = perf_counter_ns()
+            self._note_stall(awake_ns, now_ns)
+            self._ran_ns = now_ns
+            if ready or now_ns >= limit_ns:
+                return ready, now_ns
+
+    def _note_stall(self, due_ns: int, came_ns: int) -> None:
+        if came_ns - due_ns >= STALL_NS:
+            self._stalls.append((due_ns, came_ns))
+
+    def _stall_ms(self, began_ns: int) -> float:
+        """The longest stall of which a part lies after a moment."""
+        longest_ns = 0
+        for due_ns, came_ns in reversed(self._stalls):
+            if came_ns <= began_ns:
+                break
+            longest_ns = max(longest_ns, came_ns - due_ns)
+        return longest_ns / 1e6
 
     def _remove(self, descriptor: int) -> _Pending[Key]:
         pending = self._pending.pop(descriptor)

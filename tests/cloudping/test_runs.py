@@ -137,6 +137,8 @@ def test_item_of_a_full_run_is_small() -> None:
         (("results", "eu-west-1", "why"), {}, "why"),
         (("results", "eu-west-1", "why"), {"1": "bad luck", "2": "timeout"}, "why"),
         (("results", "eu-west-1", "rx"), {"1": "x"}, "rx"),
+        (("results", "eu-west-1", "stall"), {"0": "long"}, "stall"),
+        (("results", "eu-west-1", "stall"), {"0": Decimal(-1)}, "stall"),
         (("results", "eu-west-1", "ip"), "192.0.2.1", "ip"),
     ],
 )
@@ -261,3 +263,19 @@ def test_the_samples_of_a_pair_come_in_capped_pages(dynamodb: Any) -> None:
     assert [s.timestamp.minute for s in rest.samples] == [20] * 3
     assert [error.attribute for error in rest.bad] == ["ms"]
     assert rest.cursor is None
+
+
+def test_a_stall_is_kept_where_there_was_one() -> None:
+    endpoint = CATALOGUE["eu-west-1"].endpoint
+    stalled = TargetResult(
+        endpoint, ("192.0.2.1",), None, (Attempt(1.0, 19.5, stall_ms=17.25), FINE)
+    )
+    run = replace(a_run(), attempts=2, results={"eu-west-1": stalled})
+    item = runs.to_item(run)
+    assert item["results"]["eu-west-1"]["stall"] == {"0": Decimal("17.2")}
+    read = runs.from_item(item).results["eu-west-1"].attempts
+    assert [attempt.stall_ms for attempt in read] == [17.2, 0]
+    assert "stall" not in runs.to_item(a_run())["results"]["eu-west-1"]
+
+
+FINE = Attempt(1.0, 1.1)

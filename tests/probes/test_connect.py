@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from time import perf_counter_ns
@@ -173,3 +174,42 @@ def test_sockets_are_closed_when_left_early() -> None:
     after = os.dup(0)
     os.close(after)
     assert after == before
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="TCP_INFO is Linux's")
+def test_a_connect_during_which_the_process_stood_still_says_so(
+    listener: tuple[str, int],
+) -> None:
+    """Stopped by a signal from outside, as a CPU quota stops it; the kernel goes on meanwhile."""
+    with Connects[str](2.5, kernel_rtt()) as connects:
+        assert connects.wait(perf_counter_ns() + 1_000_000) == []  # the loop runs
+        connects.start("before", *listener)
+        stop_for(0.05)
+        ((_, stalled),) = connects.wait()
+        connects.start("after", *listener)
+        ((_, undisturbed),) = connects.wait()
+    assert stalled.stall_ms >= 50
+    assert stalled.connect_ms is not None and stalled.connect_ms >= 50
+    assert stalled.latency_ms is not None and stalled.latency_ms < 10  # the kernel's own stamps
+    assert undisturbed.stall_ms < stalled.stall_ms
+
+
+def stop_for(seconds: float) -> None:
+    """Has this process stopped, and continued after a while."""
+    shell = f"kill -STOP {os.getpid()}; sleep {seconds}; kill -CONT {os.getpid()}"
+    began_ns = perf_counter_ns()
+    with subprocess.Popen(["sh", "-c", shell]):
+        while perf_counter_ns() - began_ns < seconds * 1e9:
+            pass
+
+
+def test_a_stall_belongs_to_what_was_in_flight() -> None:
+    with Connects[str](2.5, None) as connects:
+        connects._note_stall(1_000, 2_000_999)  # below what counts
+        assert connects._stall_ms(0) == 0
+        connects._note_stall(10_000_000, 40_000_000)
+        connects._note_stall(90_000_000, 95_000_000)
+        assert connects._stall_ms(5_000_000) == 30
+        assert connects._stall_ms(39_999_999) == 30
+        assert connects._stall_ms(40_000_000) == 5
+        assert connects._stall_ms(95_000_000) == 0
