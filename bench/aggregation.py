@@ -36,7 +36,7 @@ from cloudping.buckets import Bucket, State, to_item
 from cloudping.distribution import Distribution, from_attempts, merge
 from cloudping.periods import DAY, HOUR, MONTH, floor, following
 from cloudping.regions import CATALOGUE, RegionState, rtt_floor_ms
-from cloudping.runs import METHOD_KERNEL, NETWORK_AWS, Attempt, Run, TargetResult
+from cloudping.runs import METHOD_KERNEL, ORIGIN_AWS, Attempt, Run, TargetResult
 from cloudping.summaries import PERCENTILES, TIMEFRAMES
 from infra.commands.cost import READ, WRITE
 
@@ -326,7 +326,7 @@ def a_run(source: str, at: datetime, interval: timedelta, seed: int) -> Run:
         addresses = tuple(f"203.0.113.{k}" for k in range(1, 4))
         results[code] = TargetResult(CATALOGUE[code].endpoint, addresses, 2.15, attempts)
     return Run(
-        source, at, "aws", int(interval.total_seconds()), ATTEMPTS, METHOD_KERNEL, NETWORK_AWS,
+        source, at, "aws", int(interval.total_seconds()), ATTEMPTS, METHOD_KERNEL, ORIGIN_AWS,
         results, 256, 2100.0, 80.0, 400.0, at + timedelta(seconds=4),
     )  # fmt: skip
 
@@ -347,7 +347,7 @@ def seed_steady(endpoint: str, prefix: str, now: datetime, years: int) -> None:
     buckets = [
         to_item(
             Bucket(
-                "", level, start, METHOD_KERNEL, NETWORK_AWS,
+                "", level, start, METHOD_KERNEL, ORIGIN_AWS,
                 replace(
                     shapes[level][k % len(shapes[level])],
                     until_s=int(following(level, start).timestamp()) - 300,
@@ -422,7 +422,7 @@ def seed_six_hourly(endpoint: str, prefix: str, sources: list[str], end: datetim
                     levels[level, floor(level, hour)].append(one)
         installed.distributions.write(
             (
-                Bucket(code, level, start, METHOD_KERNEL, NETWORK_AWS, merge(parts))
+                Bucket(code, level, start, METHOD_KERNEL, ORIGIN_AWS, merge(parts))
                 for (level, start), parts in levels.items()
             ),
             end,

@@ -31,7 +31,7 @@ from cloudping import dynamo
 from cloudping.regions import CATALOGUE, RegionState, RegionTable
 from cloudping.runs import (
     METHOD_KERNEL,
-    NETWORK_SIMULATED,
+    ORIGIN_SIMULATED,
     Attempt,
     Run,
     RunTable,
@@ -80,7 +80,7 @@ def stored() -> dict[str, list[dict[str, Any]]]:
             methods=(METHOD_KERNEL,),
         )
         return Summary(timeframe, source, target, figures, now - timedelta(days=1), now, now,
-                       NETWORK_SIMULATED)  # fmt: skip
+                       ORIGIN_SIMULATED)  # fmt: skip
 
     written = _Recorder()
     every = timedelta(seconds=INTERVAL_S)
@@ -106,7 +106,7 @@ def _run(source: str, at: datetime, chance: random.Random) -> Run:
         base = chance.uniform(1, 300)
         attempts = tuple(Attempt(base + k / 10, base + k / 10 + 0.05) for k in range(5))
         results[target] = TargetResult(region.endpoint, ("192.0.2.1",), 1.5, attempts)
-    return Run(source, at, "aws", INTERVAL_S, 5, METHOD_KERNEL, NETWORK_SIMULATED, results,
+    return Run(source, at, "aws", INTERVAL_S, 5, METHOD_KERNEL, ORIGIN_SIMULATED, results,
                memory_mb=512, wall_ms=2000.0, written_at=at)  # fmt: skip
 
 

@@ -1,9 +1,9 @@
-"""Stored distributions: one bucket a source, period, method and network; item schema and table.
+"""Stored distributions: one bucket a source, period, method and origin; item schema and table.
 
 `cloudping_distributions`: HASH `region` (source), RANGE `bucket`:
   bucket                level and start: `H#2026-11-20T06`, `D#2026-11-20`, `M#2026-11`; then
-                        `#METHOD` unless it is `kernel-1`, and `#NETWORK` unless it is `aws`, e.g.
-                        `H#2026-11-20T06#original-1`: a bucket holds one method and one network.
+                        `#METHOD` unless it is `kernel-1`, and `#ORIGIN` unless it is `aws`, e.g.
+                        `H#2026-11-20T06#original-1`: a bucket holds one method and one origin.
                         All buckets from A to B lie between `A` and `B~`
   version               of the codec of `data`
   method, network       of every sample in it
@@ -25,13 +25,13 @@ from cloudping.codec import VERSION, decode, digest, encode
 from cloudping.distribution import Distribution
 from cloudping.errors import ItemError, StoreError
 from cloudping.periods import START_FORMAT, following
-from cloudping.runs import METHOD_KERNEL, NETWORK_AWS
+from cloudping.runs import METHOD_KERNEL, ORIGIN_AWS, combined_origin
 from cloudping.times import from_iso, to_iso
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bucket:
-    """What one source saw in one hour, UTC day or UTC month, by one method on one network.
+    """What one source saw in one hour, UTC day or UTC month, by one method, of one origin.
 
     `stored_digest` is that of the item that it was read from.
     """
@@ -40,7 +40,7 @@ class Bucket:
     level: str
     start: datetime
     method: str
-    network: str
+    origin: str
     distribution: Distribution
     stored_digest: str = ""
 
@@ -49,9 +49,9 @@ class Bucket:
         return following(self.level, self.start)
 
 
-def networks(buckets: Iterable[Bucket]) -> str:
-    """`simulated` as soon as anything in it is, so that it is marked wherever it is shown."""
-    return max((bucket.network for bucket in buckets), default=NETWORK_AWS)
+def origin_of(buckets: Iterable[Bucket]) -> str:
+    """Of what is made from the buckets; see `runs.combined_origin`."""
+    return combined_origin(bucket.origin for bucket in buckets) or ORIGIN_AWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +75,21 @@ class State:
 STATE_BUCKET: Final = "state"  # sorts after every level, so that no range of buckets meets it
 
 
-def key(level: str, start: datetime, method: str, network: str) -> str:
+def key(level: str, start: datetime, method: str, origin: str) -> str:
     """The RANGE key of a bucket; see the module's docstring."""
     parts = [level, start.strftime(START_FORMAT[level])]
     parts += [method] if method != METHOD_KERNEL else []
-    parts += [network] if network != NETWORK_AWS else []
+    parts += [origin] if origin != ORIGIN_AWS else []
     return "#".join(parts)
 
 
 def to_item(bucket: Bucket, updated_at: datetime) -> dynamo.Item:
     return {
         "region": bucket.region,
-        "bucket": key(bucket.level, bucket.start, bucket.method, bucket.network),
+        "bucket": key(bucket.level, bucket.start, bucket.method, bucket.origin),
         "version": VERSION,
         "method": bucket.method,
-        "network": bucket.network,
+        "network": bucket.origin,
         "runs": bucket.distribution.runs,
         "scheduled_runs": bucket.distribution.scheduled_runs,
         "data": encode(bucket.distribution),
@@ -113,7 +113,7 @@ def from_item(item: Mapping[str, Any], table: str = "cloudping_distributions") -
             level=level,
             start=moment,
             method=item[attribute := "method"],
-            network=item[attribute := "network"],
+            origin=item[attribute := "network"],
             distribution=decode(bytes(item[attribute := "data"])),
             stored_digest=item[attribute := "digest"],
         )

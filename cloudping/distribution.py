@@ -50,7 +50,7 @@ class Distribution:
     scheduled_runs: int = 0
     until_s: int = 0
 
-    def samples(self) -> Ints:
+    def sample_counts(self) -> Ints:
         """n of each target, T."""
         return sum_by_target(self.target, self.counts, len(self.targets))
 
@@ -205,7 +205,7 @@ def percentiles(distribution: Distribution, ps: Sequence[float]) -> npt.NDArray[
 
     Bit for bit, without expanding the counts; NaN where a target has no sample.
     """
-    n = distribution.samples()[:, None]
+    n = distribution.sample_counts()[:, None]
     result: npt.NDArray[np.float64] = np.full((len(n), len(ps)), np.nan)
     if not len(distribution.counts):
         return result

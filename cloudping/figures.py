@@ -23,7 +23,7 @@ def figures(buckets: Sequence[Bucket]) -> dict[str, Figures]:
     for bucket in buckets:
         for at in np.unique(bucket.distribution.target):
             methods[bucket.distribution.targets[at]].add(bucket.method)
-    n = whole.samples()
+    n = whole.sample_counts()
     values = whole.units / UNITS_PER_MS
     number = len(whole.targets)
     some = np.maximum(n, 1)
@@ -77,7 +77,7 @@ def series(buckets: Iterable[Bucket], target: str) -> list[tuple[datetime, Figur
     for bucket in buckets:
         part = bucket.distribution.only(target)
         by_start[bucket.start].append(
-            Bucket(bucket.region, bucket.level, bucket.start, bucket.method, bucket.network, part)
+            Bucket(bucket.region, bucket.level, bucket.start, bucket.method, bucket.origin, part)
         )
     return [
         (start, found[target])

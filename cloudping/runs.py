@@ -20,7 +20,7 @@ Item attributes:
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -53,8 +53,17 @@ METHOD_CONNECT: Final = "connect-1"  # user-space time of connect(), where there
 METHOD_IMPORTED: Final = "original-1"  # imported from the original CloudPing, lookup included
 METHODS: Final = (METHOD_KERNEL, METHOD_CONNECT, METHOD_IMPORTED)
 
-NETWORK_AWS: Final = "aws"
-NETWORK_SIMULATED: Final = "simulated"
+# Where the latencies come from; the stored attribute is called `network`.
+ORIGIN_AWS: Final = "aws"
+ORIGIN_SIMULATED: Final = "simulated"  # `planet.py`, on a local installation
+
+
+def combined_origin(origins: Iterable[str | None]) -> str | None:
+    """Of what is made from several parts: simulated as soon as one is; None where there is none."""
+    found = {origin for origin in origins if origin}
+    if ORIGIN_SIMULATED in found:
+        return ORIGIN_SIMULATED
+    return ORIGIN_AWS if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +106,17 @@ class Run:
     """One run of one source: what was measured and under which conditions.
 
     `timestamp` is the scheduled time, to the minute; `lateness_ms` is by how much the first
-    connect came later. `interval_s` is the schedule that the run belongs to, `attempts` the
-    number planned for each target. `method` says how every latency of the run came to be.
+    connect came later. `interval_s` is the schedule that the run belongs to,
+    `attempts_per_target` what was planned. `method` says how every latency of the run came to be.
     """
 
     region: str
     timestamp: datetime
     partition: str
     interval_s: int
-    attempts: int
+    attempts_per_target: int
     method: str
-    network: str
+    origin: str
     results: Mapping[str, TargetResult]
     memory_mb: int = 0
     wall_ms: float = 0.0
@@ -131,7 +140,7 @@ class Sample:
     retransmits: int
     reason: str | None
     method: str
-    network: str
+    origin: str
 
 
 def samples(run: Run, target: str | None = None) -> Iterator[Sample]:
@@ -160,7 +169,7 @@ def samples(run: Run, target: str | None = None) -> Iterator[Sample]:
                 retransmits=attempt.retransmits,
                 reason=reason,
                 method=run.method,
-                network=run.network,
+                origin=run.origin,
             )
 
 
@@ -171,9 +180,9 @@ def to_item(run: Run) -> dynamo.Item:
         "timestamp": to_iso(run.timestamp),
         "partition": run.partition,
         "interval_s": run.interval_s,
-        "attempts": run.attempts,
+        "attempts": run.attempts_per_target,
         "method": run.method,
-        "network": run.network,
+        "network": run.origin,
         "memory_mb": run.memory_mb,
         "wall_ms": dynamo.decimal(run.wall_ms, 1),
         "cpu_ms": dynamo.decimal(run.cpu_ms, 1),
@@ -221,9 +230,9 @@ def from_item(item: Mapping[str, Any], table: str = "PingTest") -> Run:
         timestamp=read.moment("timestamp"),
         partition=read.text("partition"),
         interval_s=int(read.number("interval_s")),
-        attempts=int(read.number("attempts")),
+        attempts_per_target=int(read.number("attempts")),
         method=read.text("method"),
-        network=read.text("network"),
+        origin=read.text("network"),
         results={
             target: _result(_Reader(content, table, f"{key} results.{target}"), target)
             for target, content in read.mapping("results").items()

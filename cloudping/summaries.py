@@ -77,7 +77,7 @@ class Summary:
     window_start: datetime
     window_end: datetime
     updated_at: datetime
-    network: str
+    origin: str
 
     def same_as(self, other: "Summary | None") -> bool:
         """Whether both say the same, whenever they were written."""
@@ -94,7 +94,7 @@ class Day:
     region_to: str
     day: date
     figures: Figures
-    network: str
+    origin: str
 
 
 _NUMBERS: Final = {  # attribute to field of Figures and decimal places: ms to 1 µs, % to 0.001
@@ -130,7 +130,7 @@ def to_item(summary: Summary) -> dynamo.Item:
         "window_start": to_iso(summary.window_start),
         "window_end": to_iso(summary.window_end),
         "updated_at": to_iso(summary.updated_at),
-        "network": summary.network,
+        "network": summary.origin,
     }
     for name, value, places in _numbers(figures):
         item[name] = dynamo.decimal(value, places)
@@ -158,7 +158,7 @@ def from_item(item: Mapping[str, Any], table: str = "cloudping_stored_avgs") -> 
             window_start=from_iso(item[attribute := "window_start"]),
             window_end=from_iso(item[attribute := "window_end"]),
             updated_at=from_iso(item[attribute := "updated_at"]),
-            network=item[attribute := "network"],
+            origin=item[attribute := "network"],
         )
     except _BadFigureError as error:
         attribute = str(error)
@@ -221,7 +221,7 @@ def _day_text(day: Day) -> str:
     for name in ("first_sample", "last_sample"):
         if (moment := getattr(figures, name)) is not None:
             content[name] = f"{moment:%H:%M}"
-    content["network"] = day.network
+    content["network"] = day.origin
     return json.dumps(content, separators=(",", ":"), sort_keys=True)
 
 

@@ -144,7 +144,7 @@ def test_schedules_fire_and_figures_follow(local: Local, began: datetime) -> Non
         assert newest is not None
         assert newest.timestamp >= floor_minute(began)
         assert newest.interval_s == 60
-        assert newest.network == "simulated"
+        assert newest.origin == "simulated"
         assert set(newest.results) == set(REGIONS)
 
 

@@ -14,7 +14,7 @@ from time import perf_counter, process_time
 from typing import Any, Final
 
 from cloudping import buckets, windows
-from cloudping.buckets import Bucket, State, networks
+from cloudping.buckets import Bucket, State, origin_of
 from cloudping.errors import CloudPingError, ItemError
 from cloudping.figures import figures
 from cloudping.periods import DAY, HOUR, floor, following
@@ -232,7 +232,7 @@ def roll_up(
     for day in days:
         found = tables.distributions.between(code, DAY, day, day, consistent=True)
         source.counts.days_written += tables.history.update(
-            Day(code, target, day.date(), of_day, networks(found))
+            Day(code, target, day.date(), of_day, origin_of(found))
             for target, of_day in figures(found).items()
         )
     return bool(days)
@@ -262,11 +262,11 @@ def renew(
         until_s = max((bucket.distribution.until_s for bucket in found), default=0)
         row = {} if not until_s else figures(found)
         end = datetime.fromtimestamp(until_s, UTC)
-        network = networks(found)
+        origin = origin_of(found)
         # Once a day is enough to find the cells of a target that is measured no more.
         stored = tables.summaries.of_source(timeframe, code) if is_slow or not row else []
         tables.summaries.write(
-            Summary(timeframe, code, target, found_here, begin, end, now, network)
+            Summary(timeframe, code, target, found_here, begin, end, now, origin)
             for target, found_here in row.items()
         )
         gone = [summary for summary in stored if summary.region_to not in row]
@@ -299,6 +299,6 @@ def _fingerprint(begin: datetime, found: Sequence[Bucket]) -> str:
     """Of all that a row is computed from."""
     content = [to_iso(begin)]
     content += [
-        f"{buckets.key(b.level, b.start, b.method, b.network)} {b.stored_digest}" for b in found
+        f"{buckets.key(b.level, b.start, b.method, b.origin)} {b.stored_digest}" for b in found
     ]
     return blake2b("\n".join(content).encode(), digest_size=8).hexdigest()

@@ -17,7 +17,7 @@ from cloudping.runs import METHOD_IMPORTED, REASONS, Run, samples
 # (1 and 2 minutes after a failure, AWS Lambda Developer Guide, "Asynchronous invocation").
 OVERDUE: Final = timedelta(minutes=10)
 
-Kind = tuple[str, str]  # method, network
+Kind = tuple[str, str]  # method, origin
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,8 +49,8 @@ def measured(run: Run) -> Measured:
     return Measured(
         time_s=int(run.timestamp.timestamp()),
         interval_s=max(run.interval_s, 60),
-        planned=run.attempts,
-        kind=(run.method, run.network),
+        planned=run.attempts_per_target,
+        kind=(run.method, run.origin),
         attempts=frame.astype({"latency_ms": float}),
     )
 
@@ -58,7 +58,7 @@ def measured(run: Run) -> Measured:
 def distributions(
     runs: Sequence[Measured], hour: datetime, now: datetime, began_before: bool
 ) -> dict[Kind, Distribution]:
-    """The distributions of an hour by method and network.
+    """The distributions of an hour by method and origin.
 
     `runs` are all of the hour, in any order; `began_before` says that the source had run before
     the hour, so that what is missing at its beginning was due.

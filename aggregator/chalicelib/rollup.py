@@ -210,14 +210,14 @@ class Source:
         table = self._tables.distributions
         last = following(level, start) - TICK
         for bucket in table.between(self._region, below, start, last, consistent=True):
-            parts.setdefault((bucket.method, bucket.network), []).append(bucket.distribution)
+            parts.setdefault((bucket.method, bucket.origin), []).append(bucket.distribution)
         self._write(level, start, {kind: merge(found) for kind, found in parts.items()})
 
     def _write(self, level: str, start: datetime, found: dict[Kind, Distribution]) -> None:
         """Writes what differs; never fewer runs over more, for the raw runs may have expired."""
         table = self._tables.distributions
         stored = {
-            (bucket.method, bucket.network): bucket
+            (bucket.method, bucket.origin): bucket
             for bucket in table.between(self._region, level, start, start, consistent=True)
         }
         for kind, bucket in stored.items():

@@ -36,7 +36,7 @@ def zipped(pairs: list[tuple[str, str]], first: date, last: date, store: Any) ->
                             "region_from": source,
                             "region_to": target,
                             **figures_row(day.figures),
-                            "network": day.network,
+                            "network": day.origin,
                         }
                     )
                 out.flush()

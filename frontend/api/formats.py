@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from flask import Response, jsonify, make_response
 
+from cloudping.runs import combined_origin
 from frontend.api.rows import iso
 from frontend.data.site import snapshot
 
@@ -25,13 +26,13 @@ def answer(
     data: list[dict[str, Any]],
     form: str,
     cache: str = "",
-    networks: Iterable[str | None] | None = None,
+    origins: Iterable[str | None] | None = None,
     more: Mapping[str, Any] | None = None,
     **about: Any,
 ) -> Response:
     """Rows as JSON with metadata, or bare as CSV or NDJSON."""
     if form == "json":
-        response = jsonify(metadata={**metadata(networks), **about}, **(more or {}), data=data)
+        response = jsonify(metadata={**metadata(origins), **about}, **(more or {}), data=data)
     elif form == "csv":
         response = make_response(_csv(data))
         response.headers["Content-Type"] = "text/csv; charset=utf-8"
@@ -60,12 +61,11 @@ def _flat(value: Any) -> Any:
     return " ".join(value) if isinstance(value, list | tuple) else value
 
 
-def metadata(networks: Iterable[str | None] | None = None) -> dict[str, Any]:
-    """What stands beside every answer; `networks` of its rows, else the snapshot's."""
+def metadata(origins: Iterable[str | None] | None = None) -> dict[str, Any]:
+    """What stands beside every answer; `origins` of its rows, else the snapshot's."""
     current = snapshot()
-    found = sorted({n for n in networks if n}, reverse=True) if networks is not None else None
     return {
-        "network": current.network if found is None else next(iter(found), None),
+        "network": current.origin if origins is None else combined_origin(origins),
         "snapshot": iso(current.taken_at),
         "stale_since": iso(current.failure.since if current.failure else None),
         "licence": LICENCE,

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, abort, jsonify, request
 from cloudping import __version__
 from cloudping.errors import UnknownRegionError
 from cloudping.regions import suggest
+from cloudping.runs import combined_origin
 from cloudping.times import to_iso, utc_now
 from frontend.data.site import site, snapshot
 from frontend.data.store import MAX_DAYS, MAX_HOURS, NEAR_YEARS
@@ -48,7 +49,7 @@ def metadata(metric: Metric, frame: str) -> dict[str, Any]:
         "percentile": metric.name,
         "timeframe": frame,
         "unit": "percent" if metric.unit == "%" else "milliseconds",
-        "network": current.network,
+        "network": current.origin,
         "window_start": to_iso(min(c.window_start for c in cells)) if cells else None,
         "window_end": to_iso(max(c.window_end for c in cells)) if cells else None,
         "snapshot": to_iso(current.taken_at) if current.taken_at else None,
@@ -88,13 +89,13 @@ def history() -> Response:
     store = site().store
     if end - start <= MAX_HOURS:
         hours = store.hours(source, target, start, end)
-        points = [(to_iso(at), figures.mean, network) for at, figures, network in hours]
+        points = [(to_iso(at), figures.mean, origin) for at, figures, origin in hours]
     else:
         days = store.days(source, target, start.date(), end.date())
         points = [
-            (f"{day.day.isoformat()}T00:00:00.000Z", day.figures.mean, day.network) for day in days
+            (f"{day.day.isoformat()}T00:00:00.000Z", day.figures.mean, day.origin) for day in days
         ]
-    known = [(at, mean, network) for at, mean, network in points if mean is not None]
+    known = [(at, mean, origin) for at, mean, origin in points if mean is not None]
     response = jsonify(
         metadata={
             "from": source,
@@ -102,7 +103,7 @@ def history() -> Response:
             "start": to_iso(start),
             "end": to_iso(end),
             "points": len(known),
-            "network": max((network for _, _, network in known), default=None),
+            "network": combined_origin(origin for _, _, origin in known),
         },
         data=[{"timestamp": at, "value": round(mean, 3)} for at, mean, _ in known],
     )
@@ -123,7 +124,7 @@ def state() -> Response:
         latest_update=to_iso(newest) if newest else None,
         version=__version__,
         silent=[s.code for s in sources if s.state == "silent"],
-        network=current.network,
+        network=current.origin,
     )
 
 

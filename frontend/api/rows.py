@@ -43,7 +43,7 @@ def cell_row(cell: Summary) -> dict[str, Any]:
         "window_start": to_iso(cell.window_start),
         "window_end": to_iso(cell.window_end),
         "updated_at": to_iso(cell.updated_at),
-        "network": cell.network,
+        "network": cell.origin,
     }
 
 

@@ -142,10 +142,10 @@ def history(args: dict[str, Any], source: str, target: str) -> Response:
     else:
         days = store.days(source, target, start.date(), end.date())
         data = [
-            {"at": day.day.isoformat(), **figures_row(day.figures), "network": day.network}
+            {"at": day.day.isoformat(), **figures_row(day.figures), "network": day.origin}
             for day in days
         ]
-    return answer(data, args["format"], SHORT_CACHE, networks={row["network"] for row in data})
+    return answer(data, args["format"], SHORT_CACHE, origins={row["network"] for row in data})
 
 
 @blueprint.get("/pairs/<source>/<target>/samples")
@@ -174,7 +174,7 @@ def samples(args: dict[str, Any], source: str, target: str) -> Response:
             "reason": sample.reason,
             "address": sample.address,
             "method": sample.method,
-            "network": sample.network,
+            "network": sample.origin,
         }
         for sample in page.samples
     ]
@@ -182,7 +182,7 @@ def samples(args: dict[str, Any], source: str, target: str) -> Response:
         data,
         args["format"],
         SHORT_CACHE,
-        networks={sample.network for sample in page.samples},
+        origins={sample.origin for sample in page.samples},
         more={"cursor": page.cursor},
     )
     if page.cursor is not None:
@@ -213,7 +213,7 @@ def distribution(args: dict[str, Any], source: str, target: str) -> Response:
         data,
         args["format"],
         SHORT_CACHE,
-        networks={found.network},
+        origins={found.origin},
         more={"samples": sum(found.counts), "failures": found.failures},
         timeframe=args["timeframe"],
     )

@@ -24,11 +24,11 @@ def summaries_of_run(run: Run) -> Iterator[Summary]:
         [float("nan") if a.latency_ms is None else a.latency_ms for a in attempts],
         int(run.timestamp.timestamp()),
         reason=[0 if a.reason is None else REASONS.index(a.reason) for a in attempts],
-        scheduled=[run.attempts] * len(targets),
+        scheduled=[run.attempts_per_target] * len(targets),
         runs=1,
     )
     bucket = Bucket(
-        run.region, HOUR, floor(HOUR, run.timestamp), run.method, run.network, distribution
+        run.region, HOUR, floor(HOUR, run.timestamp), run.method, run.origin, distribution
     )
     for target, found in figures([bucket]).items():
         yield Summary(
@@ -39,5 +39,5 @@ def summaries_of_run(run: Run) -> Iterator[Summary]:
             window_start=run.timestamp,
             window_end=run.timestamp + timedelta(milliseconds=run.wall_ms),
             updated_at=run.written_at or run.timestamp,
-            network=run.network,
+            origin=run.origin,
         )

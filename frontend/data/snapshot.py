@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Final
 
 from cloudping.regions import CATALOGUE, Region, RegionState
-from cloudping.runs import NETWORK_SIMULATED, Run
+from cloudping.runs import ORIGIN_SIMULATED, Run, combined_origin
 from cloudping.summaries import TIMEFRAMES, Summary
 
 Pair = tuple[str, str]
@@ -55,21 +56,13 @@ class Snapshot:
     @property
     def is_simulated(self) -> bool:
         """True when any figure or run here comes from the simulated network."""
-        return any(run.network == NETWORK_SIMULATED for run in self.runs.values()) or any(
-            cell.network == NETWORK_SIMULATED
-            for frame in self.cells.values()
-            for cell in frame.values()
-        )
+        return self.origin == ORIGIN_SIMULATED
 
     @property
-    def network(self) -> str | None:
+    def origin(self) -> str | None:
         """`simulated` as soon as anything shown is; None while there is nothing to show."""
-        if self.is_simulated:
-            return NETWORK_SIMULATED
-        networks = [run.network for run in self.runs.values()] or [
-            cell.network for frame in self.cells.values() for cell in frame.values()
-        ]
-        return networks[0] if networks else None
+        cells = (cell.origin for frame in self.cells.values() for cell in frame.values())
+        return combined_origin(chain((run.origin for run in self.runs.values()), cells))
 
     @property
     def is_starting(self) -> bool:

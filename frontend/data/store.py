@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar, cast
 from cachetools import TTLCache
 
 from cloudping import windows
-from cloudping.buckets import Bucket, DistributionTable, networks
+from cloudping.buckets import Bucket, DistributionTable, origin_of
 from cloudping.distribution import Distribution, merge
 from cloudping.figures import series
 from cloudping.periods import HOUR
@@ -57,7 +57,7 @@ class Histogram:
     units: tuple[int, ...]
     counts: tuple[int, ...]
     failures: dict[str, int]
-    network: str | None
+    origin: str | None
 
 
 NO_HISTOGRAM: Final = Histogram((), (), {}, None)
@@ -109,13 +109,13 @@ class Store:
     def hours(
         self, source: str, target: str, start: datetime, end: datetime
     ) -> list[tuple[datetime, Figures, str]]:
-        """The pair's hourly figures and network, from the hour of `start` to that of `end`."""
+        """The pair's hourly figures and origin, from the hour of `start` to that of `end`."""
         first, last = floor_hour(start), floor_hour(end)
 
         def ask() -> list[tuple[datetime, Figures, str]]:
             buckets = self._distributions().between(source, HOUR, first, last)
-            network = {bucket.start: bucket.network for bucket in buckets}
-            return [(at, figures, network[at]) for at, figures in series(buckets, target)]
+            origin = {bucket.start: bucket.origin for bucket in buckets}
+            return [(at, figures, origin[at]) for at, figures in series(buckets, target)]
 
         return self._once(("hours", source, target, first, last), ask)
 
@@ -132,7 +132,7 @@ class Store:
             for level, starts in windows.cover(begin, end):
                 buckets += self._distributions().between(source, level, starts[0], starts[-1])
             merged = merge(bucket.distribution.only(target) for bucket in buckets)
-            return _histogram(merged, networks(buckets) if buckets else None)
+            return _histogram(merged, origin_of(buckets) if buckets else None)
 
         return self._once(("histogram", source, target, begin, end), ask)
 
@@ -162,11 +162,11 @@ class Store:
         return DistributionTable(self._client(), self._prefix)
 
 
-def _histogram(merged: Distribution, network: str | None) -> Histogram:
+def _histogram(merged: Distribution, origin: str | None) -> Histogram:
     failures = merged.failures[0] if len(merged.failures) else ()
     return Histogram(
         units=tuple(int(u) for u in merged.units),
         counts=tuple(int(c) for c in merged.counts),
         failures={r: int(n) for r, n in zip(REASONS, failures, strict=False) if n},
-        network=network,
+        origin=origin,
     )

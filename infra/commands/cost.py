@@ -18,7 +18,7 @@ from typing import Any
 
 from cloudping import planet, runs
 from cloudping.regions import CATALOGUE
-from cloudping.runs import METHOD_KERNEL, NETWORK_SIMULATED, Run, TargetResult
+from cloudping.runs import METHOD_KERNEL, ORIGIN_SIMULATED, Run, TargetResult
 from infra.aws.installation import AGGREGATOR, LOG_RETENTION_DAYS, PROBES
 from infra.commands import terminal
 
@@ -210,9 +210,9 @@ def run_bytes(plan: Plan) -> tuple[int, int]:
         timestamp=moment,
         partition="aws",
         interval_s=plan.minutes * 60,
-        attempts=plan.attempts,
+        attempts_per_target=plan.attempts,
         method=METHOD_KERNEL,
-        network=NETWORK_SIMULATED,
+        origin=ORIGIN_SIMULATED,
         results={
             code: TargetResult(
                 host=CATALOGUE[code].endpoint,

@@ -30,7 +30,7 @@ from cloudping import dynamo
 from cloudping.errors import CloudPingError, ItemError
 from cloudping.periods import HOUR, floor
 from cloudping.regions import CATALOGUE
-from cloudping.runs import METHOD_IMPORTED, NETWORK_AWS, Attempt, Run, TargetResult
+from cloudping.runs import METHOD_IMPORTED, ORIGIN_AWS, Attempt, Run, TargetResult
 from cloudping.settings import load
 from cloudping.times import from_iso, utc_now
 from infra.commands.backfill import recompute
@@ -244,9 +244,9 @@ def _run(source: str, hour: datetime, rows: Sequence[tuple[str, float, str, str,
         timestamp=hour,
         partition=place.partition if place else "aws",
         interval_s=INTERVAL_S,
-        attempts=max(map(len, by_target.values())),
+        attempts_per_target=max(map(len, by_target.values())),
         method=METHOD_IMPORTED,
-        network=NETWORK_AWS,
+        origin=ORIGIN_AWS,
         results={
             target: TargetResult(
                 CATALOGUE[target].endpoint if target in CATALOGUE else "unknown",

@@ -26,7 +26,7 @@ from cloudping.distribution import Distribution, from_attempts, merge
 from cloudping.figures import figures
 from cloudping.periods import DAY, HOUR, MONTH, floor, following
 from cloudping.regions import CATALOGUE, Region
-from cloudping.runs import METHOD_KERNEL, NETWORK_SIMULATED, Run, RunTable, TargetResult
+from cloudping.runs import METHOD_KERNEL, ORIGIN_SIMULATED, Run, RunTable, TargetResult
 from cloudping.summaries import TIMEFRAMES, Day, HistoryTable
 from cloudping.times import utc_now
 from infra.local.server import LocalError
@@ -169,7 +169,7 @@ def year_of(client: Any, source: str, targets: tuple[str, ...], now: datetime) -
     stretch = _stretch(source, targets, begin, floor(HOUR, now))
     days = list(_days(source, stretch))
     HistoryTable(client).replace(
-        Day(source, code, day.start.date(), found, NETWORK_SIMULATED)
+        Day(source, code, day.start.date(), found, ORIGIN_SIMULATED)
         for day in days
         for code, found in figures([day]).items()
     )
@@ -247,7 +247,7 @@ def _moment(epoch_hour: Any) -> datetime:
 
 def _bucket(source: str, level: str, start: datetime, found: Distribution) -> Bucket:
     # As the table would give it back: with the digest that the aggregator goes by.
-    return Bucket(source, level, start, METHOD_KERNEL, NETWORK_SIMULATED, found, digest(found))
+    return Bucket(source, level, start, METHOD_KERNEL, ORIGIN_SIMULATED, found, digest(found))
 
 
 def raw_runs(
@@ -261,9 +261,9 @@ def raw_runs(
             timestamp=moment,
             partition="aws",
             interval_s=int(RAW_INTERVAL.total_seconds()),
-            attempts=ATTEMPTS,
+            attempts_per_target=ATTEMPTS,
             method=METHOD_KERNEL,
-            network=NETWORK_SIMULATED,
+            origin=ORIGIN_SIMULATED,
             results={
                 target: TargetResult(
                     host=CATALOGUE[target].endpoint,

@@ -12,7 +12,7 @@ from chalicelib.sweep import Measured, Plan, Target, measure
 from cloudping import dynamo, planet, runs
 from cloudping.errors import CloudPingError, ItemError
 from cloudping.regions import CATALOGUE, RegionTable, partition_of
-from cloudping.runs import METHOD_KERNEL, NETWORK_SIMULATED, Attempt, Run, RunTable, TargetResult
+from cloudping.runs import METHOD_KERNEL, ORIGIN_SIMULATED, Attempt, Run, RunTable, TargetResult
 from cloudping.settings import Settings
 from cloudping.times import floor_minute, from_iso, to_iso, utc_now
 
@@ -190,7 +190,7 @@ def make(
         deadline_s=settings.probe_deadline_s,
         memory_mb=settings.memory_mb,
     )
-    if settings.probe_network == NETWORK_SIMULATED:
+    if settings.probe_network == ORIGIN_SIMULATED:
         measured = simulate(settings.region, scheduled, targets, plan)
     else:
         measured = over_network(targets, plan)
@@ -205,9 +205,9 @@ def make(
         timestamp=scheduled,
         partition=partition_of(settings.region),
         interval_s=settings.probe_interval_minutes * 60,
-        attempts=settings.probe_attempts,
+        attempts_per_target=settings.probe_attempts,
         method=measured.method,
-        network=settings.probe_network,
+        origin=settings.probe_network,
         results=measured.results,
         memory_mb=settings.memory_mb,
         wall_ms=(perf_counter() - wall) * 1000,

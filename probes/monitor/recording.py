@@ -12,7 +12,7 @@ from cloudping.regions import CATALOGUE, Region, RegionState, RegionTable
 from cloudping.runs import (
     METHOD_CONNECT,
     METHOD_KERNEL,
-    NETWORK_AWS,
+    ORIGIN_AWS,
     Attempt,
     Run,
     RunTable,
@@ -44,11 +44,11 @@ def run_of(
         timestamp=minute,
         partition=settings.near.partition,
         interval_s=60,
-        attempts=expected,
+        attempts_per_target=expected,
         method=METHOD_CONNECT
         if any(o.method == METHOD_CONNECT for o in everything)
         else METHOD_KERNEL,
-        network=NETWORK_AWS,
+        origin=ORIGIN_AWS,
         results={
             target.code: _result(target.host, observed[target.key], expected)
             for target in settings.targets

@@ -13,7 +13,7 @@ from chalicelib.trigger import tables
 
 from cloudping import dynamo, runs
 from cloudping.regions import CATALOGUE, RegionState
-from cloudping.runs import METHOD_KERNEL, NETWORK_AWS, Attempt, Run, TargetResult
+from cloudping.runs import METHOD_KERNEL, ORIGIN_AWS, Attempt, Run, TargetResult
 
 SOURCE = "eu-west-1"
 TARGETS = ("eu-west-1", "us-east-1")
@@ -34,9 +34,9 @@ def a_run(at: datetime, latencies: Sequence[float | str] = (70.0, 71.0), **chang
         timestamp=at,
         partition="aws",
         interval_s=300,
-        attempts=len(latencies),
+        attempts_per_target=len(latencies),
         method=METHOD_KERNEL,
-        network=NETWORK_AWS,
+        origin=ORIGIN_AWS,
         results={
             code: TargetResult(CATALOGUE[code].endpoint, ("192.0.2.1",), 1.0, outcome)
             for code, outcome in zip(TARGETS, (near, attempts), strict=True)

@@ -17,7 +17,7 @@ from cloudping import dynamo, runs
 from cloudping.errors import CloudPingError
 from cloudping.periods import DAY, HOUR, MONTH
 from cloudping.regions import CATALOGUE, RegionState
-from cloudping.runs import NETWORK_SIMULATED
+from cloudping.runs import ORIGIN_SIMULATED
 from tests.aggregator.conftest import SOURCE, START, TARGETS, Installation, a_run
 
 Fill = Callable[[datetime, datetime], Installation]
@@ -42,7 +42,7 @@ def test_every_timeframe_equals_numpy_over_the_raw_samples(steady: Fill) -> None
             assert (figures.min, figures.max) == (truth.min(), truth.max())
             assert (figures.coverage_pct, figures.loss_pct) == (100, 0)
             assert cell.window_end == START + 27 * HOURS
-            assert cell.network == "aws"
+            assert cell.origin == "aws"
     assert world.cells("1D")["us-east-1"].window_start == START + 3 * HOURS
     days = world.tables.history.between(*PAIR, START.date(), now.date())
     assert [(day.day.day, day.figures.samples) for day in days] == [(18, 40), (19, 480)]
@@ -175,12 +175,12 @@ def test_long_windows_are_renewed_once_a_day(steady: Fill) -> None:
 
 def test_simulated_and_imported_data_are_marked(install: Installation) -> None:
     install.add(
-        a_run(START, network=NETWORK_SIMULATED),
-        a_run(START + 30 * MINUTE, [80.0], method="original-1", network=NETWORK_SIMULATED),
+        a_run(START, origin=ORIGIN_SIMULATED),
+        a_run(START + 30 * MINUTE, [80.0], method="original-1", origin=ORIGIN_SIMULATED),
     )
     install.aggregate(START + HOURS)
     cell = install.cells()["us-east-1"]
-    assert cell.network == "simulated"
+    assert cell.origin == "simulated"
     assert cell.figures.methods == ("kernel-1", "original-1")
     assert cell.figures.samples == 3
     keys = {

@@ -26,9 +26,9 @@ def a_run(
             timestamp=SIX + timedelta(minutes=minute),
             partition="aws",
             interval_s=interval_minutes * 60,
-            attempts=attempts,
+            attempts_per_target=attempts,
             method=method,
-            network="aws",
+            origin="aws",
             results={
                 code: TargetResult(
                     "host", (), None,
@@ -53,7 +53,7 @@ def test_a_complete_hour_was_due_as_it_was_made() -> None:
     (one,) = hours.distributions(runs, SIX, LATER, True).values()
     assert (one.runs, one.scheduled_runs) == (12, 12)
     assert one.scheduled.tolist() == [24]
-    assert one.samples().tolist() == [24]
+    assert one.sample_counts().tolist() == [24]
     assert one.until_s == (SIX + timedelta(minutes=57)).timestamp()
 
 

@@ -13,7 +13,7 @@ from cloudping.buckets import Bucket, DistributionTable
 from cloudping.distribution import from_attempts
 from cloudping.periods import HOUR, floor
 from cloudping.regions import CATALOGUE, RegionState, RegionTable
-from cloudping.runs import METHOD_KERNEL, NETWORK_AWS, REASONS
+from cloudping.runs import METHOD_KERNEL, ORIGIN_AWS, REASONS
 
 NOW = datetime(2026, 11, 20, 12, 3, tzinfo=UTC)
 LAST_HOUR = floor(HOUR, NOW) - timedelta(hours=1)
@@ -46,7 +46,7 @@ def add_hour(dynamodb: Any, code: str, runs: int, scheduled: int, lost: int) -> 
         failures=failures,
         scheduled_runs=scheduled,
     )
-    bucket = Bucket(code, HOUR, LAST_HOUR, METHOD_KERNEL, NETWORK_AWS, changed)
+    bucket = Bucket(code, HOUR, LAST_HOUR, METHOD_KERNEL, ORIGIN_AWS, changed)
     DistributionTable(dynamodb).write([bucket], NOW)
 
 

@@ -40,6 +40,6 @@ def bucket(
     start: datetime = SIX,
     level: str = HOUR,
     method: str = "kernel-1",
-    network: str = "aws",
+    origin: str = "aws",
 ) -> Bucket:
-    return Bucket("eu-west-1", level, start, method, network, distribution)
+    return Bucket("eu-west-1", level, start, method, origin, distribution)

@@ -32,7 +32,7 @@ def table() -> Iterator[DistributionTable]:
 
 
 @pytest.mark.parametrize(
-    ("level", "start", "method", "network", "key"),
+    ("level", "start", "method", "origin", "key"),
     [
         (HOUR, SIX, "kernel-1", "aws", "H#2026-11-20T06"),
         (DAY, SIX.replace(hour=0), "kernel-1", "simulated", "D#2026-11-20#simulated"),
@@ -41,12 +41,12 @@ def table() -> Iterator[DistributionTable]:
     ],
 )
 def test_the_key_says_level_start_and_what_is_unusual(
-    level: str, start: datetime, method: str, network: str, key: str
+    level: str, start: datetime, method: str, origin: str, key: str
 ) -> None:
-    item = to_item(bucket(made([(0, 1.5, 0, 60)]), start, level, method, network), SIX)
+    item = to_item(bucket(made([(0, 1.5, 0, 60)]), start, level, method, origin), SIX)
     assert item["bucket"] == key
     back = from_item(item)
-    assert (back.level, back.start, back.method, back.network) == (level, start, method, network)
+    assert (back.level, back.start, back.method, back.origin) == (level, start, method, origin)
     assert digest(back.distribution) == back.stored_digest
 
 
@@ -91,7 +91,7 @@ def test_a_writer_that_read_an_older_bucket_does_not_win(table: DistributionTabl
     assert table.replace(new, read, SIX)
     assert not table.replace(old, read, SIX)
     (stored,) = table.between("eu-west-1", HOUR, SIX, SIX)
-    assert stored.distribution.samples().tolist() == [2, 0, 0]
+    assert stored.distribution.sample_counts().tolist() == [2, 0, 0]
 
 
 def test_the_state_is_kept_and_only_its_reader_can_move_it(table: DistributionTable) -> None:

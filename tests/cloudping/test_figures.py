@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from cloudping.buckets import networks
+from cloudping.buckets import origin_of
 from cloudping.distribution import from_attempts, minimum_samples
 from cloudping.figures import figures, series
 from cloudping.runs import REASONS
@@ -52,14 +52,14 @@ def test_a_percentile_needs_a_sample_beyond_it(p: int, n: int) -> None:
 
 
 def test_figures_name_every_method_of_their_samples_and_a_simulation_is_marked() -> None:
-    own = bucket(made([(0, 5.0, 0, 60), (1, 6.0, 0, 60)]), network="simulated")
+    own = bucket(made([(0, 5.0, 0, 60), (1, 6.0, 0, 60)]), origin="simulated")
     imported = bucket(made([(0, 7.0, 0, 60), (1, None, 1, 60)]), method="original-1")
     found = figures([own, imported])
     assert found["eu-west-1"].methods == ("kernel-1", "original-1")
     assert found["eu-west-1"].mean == 6.0
     assert found["us-east-1"].methods == ("kernel-1",)
-    assert networks([own, imported]) == "simulated"
-    assert networks([imported]) == "aws"
+    assert origin_of([own, imported]) == "simulated"
+    assert origin_of([imported]) == "aws"
 
 
 def test_the_series_of_a_target_has_a_point_for_each_start() -> None:

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from cloudping import windows
 from cloudping.regions import CATALOGUE, RegionState, RegionTable
-from cloudping.runs import METHOD_KERNEL, NETWORK_AWS, Attempt, Run, RunTable, TargetResult
+from cloudping.runs import METHOD_KERNEL, ORIGIN_AWS, Attempt, Run, RunTable, TargetResult
 from cloudping.settings import load
 from cloudping.summaries import TIMEFRAMES, Figures, Summary, SummaryTable
 from frontend import create_app
@@ -46,7 +46,7 @@ def _next_minute() -> None:
     this_minute.cache_clear()
 
 
-def run(source: str, timestamp: datetime, network: str = NETWORK_AWS, interval_s: int = 300) -> Run:
+def run(source: str, timestamp: datetime, origin: str = ORIGIN_AWS, interval_s: int = 300) -> Run:
     """A run whose five latencies at a target are base, base + 1, … base + 4 ms."""
     results = {}
     for target in TARGETS:
@@ -61,9 +61,9 @@ def run(source: str, timestamp: datetime, network: str = NETWORK_AWS, interval_s
         timestamp=timestamp,
         partition="aws",
         interval_s=interval_s,
-        attempts=5,
+        attempts_per_target=5,
         method=METHOD_KERNEL,
-        network=network,
+        origin=origin,
         results=results,
         memory_mb=512,
         wall_ms=2000.0,
@@ -98,7 +98,7 @@ def states() -> list[RegionState]:
     ]
 
 
-def summaries(network: str = NETWORK_AWS) -> list[Summary]:
+def summaries(origin: str = ORIGIN_AWS) -> list[Summary]:
     now = this_minute()
     return [
         Summary(
@@ -109,7 +109,7 @@ def summaries(network: str = NETWORK_AWS) -> list[Summary]:
             window_start=windows.start(timeframe, now),
             window_end=now,
             updated_at=now,
-            network=network,
+            origin=origin,
         )
         for timeframe in TIMEFRAMES
         for source in SOURCES
@@ -117,30 +117,28 @@ def summaries(network: str = NETWORK_AWS) -> list[Summary]:
     ]
 
 
-def runs(network: str = NETWORK_AWS) -> list[Run]:
+def runs(origin: str = ORIGIN_AWS) -> list[Run]:
     now = this_minute()
-    return [
-        run(code, now - timedelta(minutes=5 * k), network) for code in SOURCES for k in range(3)
-    ]
+    return [run(code, now - timedelta(minutes=5 * k), origin) for code in SOURCES for k in range(3)]
 
 
-def fill(client: Any, network: str = NETWORK_AWS) -> None:
+def fill(client: Any, origin: str = ORIGIN_AWS) -> None:
     """Puts the installation's regions, runs and figures into the tables."""
     for state in states():
         RegionTable(client).put(state)
-    for one in runs(network):
+    for one in runs(origin):
         RunTable(client).put_once(one)
-    SummaryTable(client).write(summaries(network))
+    SummaryTable(client).write(summaries(origin))
 
 
-def installation(network: str = NETWORK_AWS) -> Snapshot:
+def installation(origin: str = ORIGIN_AWS) -> Snapshot:
     """The snapshot that reading the filled tables would give."""
-    newest = {code: run(code, this_minute(), network) for code in SOURCES}
+    newest = {code: run(code, this_minute(), origin) for code in SOURCES}
     cells: dict[str, dict[Pair, Summary]] = {name: {} for name in (NOW, *TIMEFRAMES)}
     for one in newest.values():
         for cell in summaries_of_run(one):
             cells[NOW][cell.region_from, cell.region_to] = cell
-    for cell in summaries(network):
+    for cell in summaries(origin):
         cells[cell.timeframe][cell.region_from, cell.region_to] = cell
     seen = {
         code: tuple(this_minute() - timedelta(minutes=5 * k) for k in (2, 1, 0)) for code in SOURCES

@@ -57,7 +57,7 @@ def logged(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 def test_simulated_run_is_stored_as_such(store: Any) -> None:
     answer = probe_run.run(EVENT_TIME, settings_of(**SIMULATED))
     (run,) = RunTable(store).between("us-east-1", SCHEDULED, SCHEDULED).runs
-    assert (run.network, run.method, run.interval_s) == ("simulated", METHOD_KERNEL, 300)
+    assert (run.origin, run.method, run.interval_s) == ("simulated", METHOD_KERNEL, 300)
     assert run.results["eu-west-1"].attempts == planet.connects(
         "us-east-1", "eu-west-1", SCHEDULED, 5
     )
@@ -80,7 +80,7 @@ def test_real_connects_of_a_run(listener: int, capsys: pytest.CaptureFixture[str
         "us-west-2": Target("no-such-host.invalid"),
     }
     run = probe_run.make(SCHEDULED, targets, settings_of(PROBE_ATTEMPTS="3"))
-    assert (run.region, run.timestamp, run.network) == ("us-east-1", SCHEDULED, "aws")
+    assert (run.region, run.timestamp, run.origin) == ("us-east-1", SCHEDULED, "aws")
     assert run.expires_at is None
     assert run.wall_ms > 0 and run.cpu_ms > 0
     assert run.written_at is not None

@@ -38,7 +38,7 @@ def test_an_answer_faster_than_light_is_flagged_kept_and_in_no_figure(
     settings = load({"AWS_DEFAULT_REGION": SOURCE, "PROBE_ATTEMPTS": "20"})
     targets = {"us-east-1": Target("127.0.0.1", next_door)}
     wrong = probe_run.make(WHEN, targets, settings)
-    RunTable(pipeline.wire.client).put_once(replace(wrong, network="aws"))
+    RunTable(pipeline.wire.client).put_once(replace(wrong, origin="aws"))
     pipeline.aggregate(utc_now())
     (stored,) = pipeline.runs(WHEN, WHEN)
     measured = [attempt.latency_ms for attempt in stored.results["us-east-1"].attempts]

@@ -84,7 +84,7 @@ def test_samples_missing_or_twice_in_a_bucket_are_found(
     table = DistributionTable(running.wire.client)
     (bucket,) = table.between(SOURCE, LEVEL, WHEN, WHEN)
     held = merge([bucket.distribution] * times)
-    changed = type(bucket)(SOURCE, LEVEL, WHEN, bucket.method, bucket.network, held)
+    changed = type(bucket)(SOURCE, LEVEL, WHEN, bucket.method, bucket.origin, held)
     table.write([changed], utc_now())
     report = compare(running)
     assert any("bucket H" in what for what in getattr(report, kind))

@@ -14,7 +14,7 @@ from chalicelib.region_watch import WatchError, foreign, message, note_if_it_wri
 from cloudping import account
 from cloudping.errors import ItemError
 from cloudping.regions import CATALOGUE, RegionState, RegionTable, provisional
-from cloudping.runs import METHOD_KERNEL, NETWORK_AWS, Run, RunTable
+from cloudping.runs import METHOD_KERNEL, ORIGIN_AWS, Run, RunTable
 from cloudping.settings import load
 from cloudping.times import utc_now
 from tests.conftest import HOME_REGION
@@ -177,9 +177,9 @@ def a_run(code: str, moment: datetime) -> Run:
         timestamp=moment,
         partition=CATALOGUE[code].partition,
         interval_s=600,
-        attempts=5,
+        attempts_per_target=5,
         method=METHOD_KERNEL,
-        network=NETWORK_AWS,
+        origin=ORIGIN_AWS,
         results={},
     )
 

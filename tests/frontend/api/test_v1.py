@@ -5,7 +5,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from openapi_spec_validator import validate
 
-from cloudping.runs import NETWORK_SIMULATED
+from cloudping.runs import ORIGIN_SIMULATED
 from frontend.api import schemas
 from tests.frontend.api.conftest import PAIR, rows
 from tests.frontend.conftest import installation, show, site_of
@@ -66,7 +66,7 @@ def test_the_pages_own_download_links_work(web: FlaskClient) -> None:
 
 
 def test_network_is_in_the_metadata() -> None:
-    body = show(installation(NETWORK_SIMULATED)).get("/api/v1/matrix").json
+    body = show(installation(ORIGIN_SIMULATED)).get("/api/v1/matrix").json
     assert body is not None
     assert body["metadata"]["network"] == "simulated"
 

@@ -59,7 +59,7 @@ def test_a_distribution_is_of_the_fewest_buckets_of_the_cells_window(dynamodb: A
             found = store.histogram(summary(timeframe, NOW))
             assert {u / 100: n for u, n in zip(found.units, found.counts, strict=True)} == counts
         assert asked == ["Query"] * queries
-        assert found.network == "aws"
+        assert found.origin == "aws"
 
 
 def test_what_is_over_but_not_summed_yet_is_counted_by_its_hours(dynamodb: Any) -> None:

@@ -5,7 +5,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from cloudping.regions import CATALOGUE
-from cloudping.runs import NETWORK_SIMULATED
+from cloudping.runs import ORIGIN_SIMULATED
 from frontend.data.snapshot import Snapshot
 from tests.frontend.conftest import installation, run, show, this_minute
 
@@ -76,7 +76,7 @@ def test_what_does_not_exist_is_refused_with_what_does(
 
 def test_simulated_figures_carry_the_banner() -> None:
     for path in ("/", "/map", "/status", "/pair/us-east-1/eu-west-1", "/region/eu-west-1", "/api"):
-        assert "Simulated network." in show(installation(NETWORK_SIMULATED)).get(path).text
+        assert "Simulated network." in show(installation(ORIGIN_SIMULATED)).get(path).text
 
 
 def test_real_figures_carry_no_banner(web: FlaskClient) -> None:

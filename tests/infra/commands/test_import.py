@@ -84,7 +84,7 @@ def test_a_file_becomes_runs_buckets_and_figures(
         .runs
     )
     assert run.timestamp == from_iso("2024-03-01T06:00:00Z")
-    assert (run.method, run.interval_s, run.attempts, run.written_at) == (
+    assert (run.method, run.interval_s, run.attempts_per_target, run.written_at) == (
         "original-1",
         21600,
         5,

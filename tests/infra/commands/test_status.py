@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cloudping.regions import CATALOGUE, RegionState
-from cloudping.runs import METHOD_KERNEL, NETWORK_AWS, Attempt, Run, TargetResult
+from cloudping.runs import METHOD_KERNEL, ORIGIN_AWS, Attempt, Run, TargetResult
 from infra.commands import status
 from infra.commands.status import Function, Site, Status
 
@@ -22,9 +22,9 @@ def run_at(minutes_ago: float, *attempts: Attempt) -> Run:
         timestamp=NOW - timedelta(minutes=minutes_ago),
         partition="aws",
         interval_s=300,
-        attempts=len(result.attempts),
+        attempts_per_target=len(result.attempts),
         method=METHOD_KERNEL,
-        network=NETWORK_AWS,
+        origin=ORIGIN_AWS,
         results={"us-east-1": result},
     )
 

@@ -170,7 +170,7 @@ def test_raw_runs_are_runs_of_the_simulated_network() -> None:
     assert [r.timestamp for r in made] == [HOUR_NOW - timedelta(hours=k) for k in (2, 1)]
     for run in made:
         assert runs.from_item(runs.to_item(run)) == run
-        assert run.network == "simulated"
+        assert run.origin == "simulated"
 
 
 def test_history_and_the_probes_that_run_on_join_without_a_seam() -> None:

@@ -474,7 +474,8 @@ def test_a_minute_is_a_run_that_every_reader_understands(dynamodb: Any) -> None:
     made, _ = recorder(dynamodb, minute)
     made.record(minute, dynamodb)
     (run,) = RunTable(dynamodb).between("office", minute, minute).runs
-    assert (run.interval_s, run.attempts, run.network, run.partition) == (60, 12, "aws", "aws")
+    assert (run.interval_s, run.attempts_per_target) == (60, 12)
+    assert (run.origin, run.partition) == ("aws", "aws")
     near = run.results["server-b"]
     assert near.host == "192.0.2.10" and near.addresses == ("192.0.2.10",)
     assert [a.latency_ms for a in near.attempts] == [*(24.5 + k for k in range(11)), None]
