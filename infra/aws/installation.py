@@ -85,6 +85,11 @@ class Installation:
         return f"{self.prefix}cloudping-{template}"
 
     @property
+    def tags(self) -> dict[str, str]:
+        """What everything of it carries; what lacks them is somebody else's."""
+        return {"Project": "cloudping", "Installation": self.prefix or "default"}
+
+    @property
     def settings(self) -> Settings:
         """What its functions will read."""
         return load({**os.environ, **self.environment})
@@ -118,7 +123,7 @@ def config(app: App, installation: Installation, stages: Iterable[str]) -> dict[
         "lambda_timeout": app.timeout_s,
         "log_retention_in_days": LOG_RETENTION_DAYS,
         "environment_variables": own,
-        "tags": {"Project": "cloudping", "Installation": installation.prefix or "default"},
+        "tags": installation.tags,
         "stages": {stage: _stage(app, stage) for stage in stages},
     }
 
