@@ -17,9 +17,9 @@ import os
 import sqlite3
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
 from pathlib import Path
@@ -29,8 +29,8 @@ from typing import Any, Final, TypeGuard
 from cloudping import dynamo
 from cloudping.errors import CloudPingError, ItemError
 from cloudping.periods import HOUR, floor
-from cloudping.regions import CATALOGUE
-from cloudping.runs import METHOD_IMPORTED, ORIGIN_AWS, Attempt, Run, TargetResult
+from cloudping.regions import CATALOGUE, RegionTable
+from cloudping.runs import METHOD_IMPORTED, ORIGIN_AWS, Attempt, Run, RunTable, TargetResult
 from cloudping.settings import load
 from cloudping.times import from_iso, utc_now
 from infra.commands.backfill import recompute
@@ -38,6 +38,7 @@ from infra.commands.backfill import recompute
 sys.path.append(str(Path(__file__).resolve().parents[2] / "aggregator"))  # as Lambda has it
 from chalicelib.trigger import tables
 
+AFTER_THE_HOUR: Final = timedelta(seconds=30)
 INTERVAL_S: Final = 6 * 3600  # the original's schedule: cron 0,6,12,18 (its ping_from_region)
 # The original does not store why a connect failed. Its connects give up after 1 s; that is what a
 # lost SYN or a silent peer looks like, and by far the most frequent reason.
@@ -101,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
         items = dynamo.pages(source.scan, args.what)
     work: dict[str, list[datetime]] = {}
     for imported in as_runs(originals(items, report, args.what)):
-        written = installed.runs.put_once(imported)
+        written = put(installed.runs, imported)
         report.runs_written += written
         report.runs_there += not written
         # Of those that were there as well: an import that was killed may not have summed them.
@@ -119,7 +120,41 @@ def run(args: argparse.Namespace) -> int:
     if not work:
         raise CloudPingError(f"{args.what} holds no item of the original CloudPing's PingTest")
     recompute(installed, work, utc_now(), print)
+    for line in unseen(installed.regions, work):
+        print(line, file=sys.stderr)
     return 0
+
+
+def put(table: RunTable, run: Run) -> bool:
+    """Writes a run unless it is there; False when it is.
+
+    Up to November 2026 an import stored it at the full hour, where a probe may have one as well.
+    """
+    hour = floor(HOUR, run.timestamp)
+    at_the_hour = table.between(run.region, hour, hour).runs
+    if any(there.method == METHOD_IMPORTED for there in at_the_hour):
+        return False
+    return table.put_once(run)
+
+
+def unseen(table: RegionTable, sources: Collection[str]) -> Iterator[str]:
+    """A line for each source that was imported and that no page's matrix has, with what to do."""
+    bad: list[ItemError] = []
+    known = {state.region.code: state for state in table.all(bad)}
+    broken = {str(error.key) for error in bad}
+    for code in sources:
+        if code in broken:
+            yield f"{code}: imported, but its item in {table.name} is broken, so no page shows it"
+        elif code not in known:
+            yield (
+                f"{code}: imported, but it is not in {table.name}, so no page shows it: "
+                "run `python -m infra deploy`, which registers the regions of the catalogue"
+            )
+        elif not known[code].is_source:
+            yield (
+                f"{code}: imported, but no active source, so the matrix has no row of it (its "
+                f"pairs have their days): run `python -m infra deploy --regions {code}`"
+            )
 
 
 def from_lines(path: Path, report: Report) -> Iterator[Mapping[str, Any]]:
@@ -230,8 +265,9 @@ def as_runs(items: Iterable[Original]) -> Iterator[Run]:
 def _run(source: str, hour: datetime, rows: Sequence[tuple[str, float, str, str, int]]) -> Run:
     """One run of what a source measured within an hour.
 
-    It has no `written_at`: the index of new runs does not show it, since the import itself
-    recomputes what rests on it.
+    It is stored half a minute past the hour: a probe's runs are at full minutes, so that neither
+    takes the other's place. It has no `written_at`: the index of new runs does not show it, since
+    the import itself recomputes what rests on it.
     """
     by_target: dict[str, list[Attempt]] = {}
     for _, _, target, latencies_ms, failed in rows:
@@ -241,7 +277,7 @@ def _run(source: str, hour: datetime, rows: Sequence[tuple[str, float, str, str,
     place = CATALOGUE.get(source)
     return Run(
         region=source,
-        timestamp=hour,
+        timestamp=hour + AFTER_THE_HOUR,
         partition=place.partition if place else "aws",
         interval_s=INTERVAL_S,
         attempts_per_target=max(map(len, by_target.values())),

@@ -1,6 +1,8 @@
 import argparse
 import gzip
 import json
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,11 @@ from cloudping.buckets import DistributionTable
 from cloudping.errors import CloudPingError
 from cloudping.periods import floor
 from cloudping.regions import CATALOGUE, RegionState, RegionTable
-from cloudping.runs import RunTable
+from cloudping.runs import METHOD_IMPORTED, METHOD_KERNEL, RunTable
 from cloudping.summaries import HistoryTable, SummaryTable
 from cloudping.times import from_iso
 from infra.commands import import_
+from tests.aggregator.conftest import a_run
 
 
 def wire(target: str = "us-east-1", at: str = "2024-03-01T06:00:04.512Z", **changes: Any) -> Any:
@@ -83,7 +86,7 @@ def test_a_file_becomes_runs_buckets_and_figures(
         .between("eu-west-1", from_iso("2024-03-01T00:00:00Z"), from_iso("2024-03-02T00:00:00Z"))
         .runs
     )
-    assert run.timestamp == from_iso("2024-03-01T06:00:00Z")
+    assert run.timestamp == from_iso("2024-03-01T06:00:30Z")
     assert (run.method, run.interval_s, run.attempts_per_target, run.written_at) == (
         "original-1",
         21600,
@@ -95,7 +98,8 @@ def test_a_file_becomes_runs_buckets_and_figures(
     assert {s.reason for s in found["us-east-1"][2:]} == {"timeout"}
     assert [s.latency_ms for s in found["us-west-2"]] == [140.25]
 
-    (hour,) = DistributionTable(dynamodb).between("eu-west-1", "H", run.timestamp, run.timestamp)
+    begin = floor("H", run.timestamp)
+    (hour,) = DistributionTable(dynamodb).between("eu-west-1", "H", begin, begin)
     assert (hour.method, hour.distribution.runs) == ("original-1", 1)
     day = floor("D", run.timestamp).date()
     (of_day,) = HistoryTable(dynamodb).between("eu-west-1", "us-east-1", day, day)
@@ -109,6 +113,65 @@ def test_a_file_becomes_runs_buckets_and_figures(
     said = capsys.readouterr().out
     assert "0 runs written, 2 were there" in said
     assert " 0 buckets written, " in said.splitlines()[-1]
+
+
+def test_a_run_of_a_probe_at_the_same_hour_and_an_imported_one_both_stay(
+    dynamodb: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    RegionTable(dynamodb).put(RegionState(CATALOGUE["eu-west-1"], True, True, 300))
+    hour = from_iso("2024-03-01T06:00:00Z")
+    own = a_run(hour, [70.0])
+    RunTable(dynamodb).put_once(own)
+    path = lines(tmp_path / "export.json", wire())
+    for written in (1, 0):  # and a second import adds nothing
+        import_.run(options(path))
+        assert f"{written} runs written, {1 - written} were there" in capsys.readouterr().out
+        found = RunTable(dynamodb).between("eu-west-1", hour, hour + timedelta(minutes=1)).runs
+        assert [run.method for run in found] == [METHOD_KERNEL, METHOD_IMPORTED]
+        assert found[0] == own
+    buckets = DistributionTable(dynamodb).between("eu-west-1", "H", hour, hour)
+    assert sorted(bucket.method for bucket in buckets) == [METHOD_KERNEL, METHOD_IMPORTED]
+
+
+def test_what_an_earlier_version_imported_at_the_full_hour_is_not_imported_again(
+    dynamodb: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = lines(tmp_path / "export.json", wire())
+    report = import_.Report()
+    (made,) = import_.as_runs(import_.originals(import_.from_lines(path, report), report, "export"))
+    before = replace(made, timestamp=from_iso("2024-03-01T06:00:00Z"))
+    RunTable(dynamodb).put_once(before)
+    import_.run(options(path))
+    assert "0 runs written, 1 were there" in capsys.readouterr().out
+    day = before.timestamp + timedelta(days=1)
+    assert RunTable(dynamodb).between("eu-west-1", before.timestamp, day).runs == [before]
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
+        (None, "eu-west-1: imported, but it is not in cloudping_regions, so no page shows it"),
+        (
+            RegionState(CATALOGUE["eu-west-1"], False, True),
+            "eu-west-1: imported, but no active source, so the matrix has no row of it",
+        ),
+        (RegionState(CATALOGUE["eu-west-1"], True, True, 300), ""),
+    ],
+)
+def test_an_import_for_a_source_that_is_not_active_is_said(
+    dynamodb: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    state: RegionState | None,
+    says: str,
+) -> None:
+    if state is not None:
+        RegionTable(dynamodb).put(state)
+    assert import_.run(options(lines(tmp_path / "export.json", wire()))) == 0
+    said = capsys.readouterr().err
+    assert says in said
+    assert len(said.splitlines()) == bool(says)
+    assert ("`python -m infra deploy" in said) == bool(says)
 
 
 def test_the_originals_table_is_read(dynamodb: Any, capsys: pytest.CaptureFixture[str]) -> None:
