@@ -96,6 +96,13 @@ def _url(text: str) -> str:
     return text
 
 
+def _origin(text: str) -> str:
+    parts = urlsplit(_url(text))
+    if parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
+        raise ValueError
+    return text.rstrip("/")
+
+
 def _region(text: str) -> str:
     if text not in CATALOGUE:
         raise ValueError
@@ -155,6 +162,8 @@ TABLE: tuple[Setting, ...] = (
             "What a client may ask of each process of the front end; 0: no limit."),
     Setting("frontend_proxies", "FRONTEND_PROXIES", "0", *whole(0, 5),
             "Proxies in front whose X-Forwarded-For is believed; 1 behind a load balancer."),
+    Setting("frontend_url", "FRONTEND_URL", "", _origin, "https:// or http:// and a host",
+            "The site's public address, for examples; other hosts are refused. Empty: any host."),
 )  # fmt: skip
 
 
@@ -181,6 +190,7 @@ class Settings:
     frontend_refresh_s: float
     frontend_requests_per_minute: int
     frontend_proxies: int
+    frontend_url: str
 
     @property
     def is_local(self) -> bool:

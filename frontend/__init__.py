@@ -14,6 +14,7 @@ from frontend.data.keeper import Keeper
 from frontend.data.site import EXTENSION, Site
 from frontend.data.store import Store
 from frontend.serving.cache import PageCache, Wsgi
+from frontend.serving.hosts import Hosts
 from frontend.serving.limits import RateLimit
 
 
@@ -47,6 +48,7 @@ def create_app(
     wsgi: Wsgi = PageCache(app.wsgi_app, lambda: keeper.snapshot.number)
     if settings.frontend_requests_per_minute:
         wsgi = RateLimit(wsgi, settings.frontend_requests_per_minute)
+    wsgi = Hosts(wsgi, settings.frontend_url)
     # Only the client's address is taken from the proxies, and only from as many as there are.
     wsgi = ProxyFix(wsgi, x_for=settings.frontend_proxies, x_proto=0, x_host=0)
     app.wsgi_app = wsgi  # type: ignore[method-assign]  # as Flask documents

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from cloudping.summaries import PERCENTILES
 from cloudping.times import utc_now
-from frontend.api.formats import LICENCE_TEXT
+from frontend.api.formats import LICENCE_TEXT, cell
 from frontend.api.rows import figures_row
 
 DAILY_COLUMNS: Final = ("date", "region_from", "region_to", "samples", "mean", "stddev", "min",
                         "max", *(f"p_{p}" for p in PERCENTILES), "loss_pct", "coverage_pct",
-                        "network")  # fmt: skip
+                        "network", "methods")  # fmt: skip
 
 
 def zipped(pairs: list[tuple[str, str]], first: date, last: date, store: Any) -> Iterator[bytes]:
@@ -30,15 +30,14 @@ def zipped(pairs: list[tuple[str, str]], first: date, last: date, store: Any) ->
             writer.writeheader()
             for source, target in pairs:
                 for day in store.history_of(source, target, first, last):
-                    writer.writerow(
-                        {
-                            "date": day.day.isoformat(),
-                            "region_from": source,
-                            "region_to": target,
-                            **figures_row(day.figures),
-                            "network": day.origin,
-                        }
-                    )
+                    row = {
+                        "date": day.day.isoformat(),
+                        "region_from": source,
+                        "region_to": target,
+                        **figures_row(day.figures),
+                        "network": day.origin,
+                    }
+                    writer.writerow({name: cell(value) for name, value in row.items()})
                 out.flush()
                 yield buffer.drain()
             out.detach()

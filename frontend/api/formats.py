@@ -1,9 +1,10 @@
-"""Rows as JSON with metadata, as CSV, or as NDJSON."""
+"""Rows as JSON with metadata, as CSV, or as NDJSON: a new format is added here."""
 
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from flask import Response, jsonify, make_response
@@ -18,47 +19,70 @@ LICENCE_TEXT: Final = (
     "(CC BY 4.0): https://creativecommons.org/licenses/by/4.0/\n"
     "Attribution: CloudPing, with the address of the site that you have them from.\n"
 )
-FORMATS: Final = ("json", "csv", "ndjson")
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 SHORT_CACHE: Final = "public, max-age=60"
 
 
 def answer(
     data: list[dict[str, Any]],
     form: str,
+    columns: Sequence[str],
     cache: str = "",
     origins: Iterable[str | None] | None = None,
     more: Mapping[str, Any] | None = None,
     **about: Any,
 ) -> Response:
-    """Rows as JSON with metadata, or bare as CSV or NDJSON."""
+    """Rows as JSON with metadata, or bare in another format; `columns` are those of any row."""
     if form == "json":
         response = jsonify(metadata={**metadata(origins), **about}, **(more or {}), data=data)
-    elif form == "csv":
-        response = make_response(_csv(data))
-        response.headers["Content-Type"] = "text/csv; charset=utf-8"
     else:
-        lines = "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in data)
-        response = make_response(lines)
-        response.headers["Content-Type"] = "application/x-ndjson"
+        written = BARE[form]
+        response = make_response(written.write(data, columns))
+        response.headers["Content-Type"] = written.content_type
     if cache:
         response.headers["Cache-Control"] = cache
     return response
 
 
-def _csv(data: list[dict[str, Any]]) -> str:
+def csv_text(data: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """A CSV with its header, also of no rows; what is in no column is left out."""
     out = io.StringIO()
-    columns = list(dict.fromkeys(name for row in data for name in row))
-    writer = csv.DictWriter(out, columns)
+    writer = csv.DictWriter(out, columns, extrasaction="ignore", restval="")
     writer.writeheader()
     for row in data:
-        writer.writerow({name: _flat(value) for name, value in row.items()})
+        writer.writerow({name: cell(value) for name, value in row.items()})
     return out.getvalue()
 
 
-def _flat(value: Any) -> Any:
+def cell(value: Any) -> Any:
+    """A value in one cell; a text that a spreadsheet would run as a formula stays a text.
+
+    https://owasp.org/www-community/attacks/CSV_Injection
+    """
     if isinstance(value, Mapping):
-        return " ".join(f"{name}:{count}" for name, count in sorted(value.items()))
-    return " ".join(value) if isinstance(value, list | tuple) else value
+        value = " ".join(f"{name}:{count}" for name, count in sorted(value.items()))
+    elif isinstance(value, list | tuple):
+        value = " ".join(map(str, value))
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def _ndjson(data: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    return "".join(json.dumps(row, separators=(",", ":")) + "\n" for row in data)
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """A format of rows without metadata."""
+
+    content_type: str
+    write: Callable[[list[dict[str, Any]], Sequence[str]], str]
+
+
+BARE: Final[Mapping[str, Bare]] = {
+    "csv": Bare("text/csv; charset=utf-8", csv_text),
+    "ndjson": Bare("application/x-ndjson", _ndjson),
+}
+FORMATS: Final = ("json", *BARE)
 
 
 def metadata(origins: Iterable[str | None] | None = None) -> dict[str, Any]:

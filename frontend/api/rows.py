@@ -1,19 +1,31 @@
 """A pair's figures, a cell of the matrix and a region as rows: names as in `schemas.py`."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from cloudping.regions import RegionState
 from cloudping.summaries import PERCENTILES, Figures, Summary
 from cloudping.times import to_iso
+from frontend.views.figures import Metric
 
 
 def iso(moment: datetime | None) -> str | None:
     return None if moment is None else to_iso(moment)
 
 
-def rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)
+def rounded(ms: float | None) -> float | None:
+    """To a microsecond: no measurement here is better."""
+    return None if ms is None else round(ms, 3)
+
+
+def share(percent: float | None) -> float | None:
+    """So that one attempt of a year is neither 0 nor 100 %."""
+    return None if percent is None else round(percent, 6)
+
+
+def written(metric: Metric, value: float) -> float:
+    """A figure's value as numbers of its unit are written."""
+    return round(value, 6 if metric.unit == "%" else 3)
 
 
 def figures_row(figures: Figures) -> dict[str, Any]:
@@ -25,8 +37,8 @@ def figures_row(figures: Figures) -> dict[str, Any]:
         "min": rounded(figures.min),
         **{f"p_{p}": rounded(figures.percentiles.get(p)) for p in PERCENTILES},
         "max": rounded(figures.max),
-        "loss_pct": rounded(figures.loss_pct),
-        "coverage_pct": rounded(figures.coverage_pct),
+        "loss_pct": share(figures.loss_pct),
+        "coverage_pct": share(figures.coverage_pct),
         "failures": dict(figures.failures),
         "first_sample": iso(figures.first_sample),
         "last_sample": iso(figures.last_sample),
@@ -65,3 +77,18 @@ def region_row(state: RegionState) -> dict[str, Any]:
         "earliest_data": iso(state.earliest_data),
         "latest_data": iso(state.latest_data),
     }
+
+
+# The names of each kind of row, in the order of a CSV.
+FIGURES: Final = tuple(figures_row(Figures(samples=0)))
+CELL: Final = ("region_from", "region_to", "timeframe", *FIGURES,
+               "window_start", "window_end", "updated_at", "network")  # fmt: skip
+POINT: Final = ("at", *FIGURES, "network")
+REGION: Final = ("region", "name", "partition", "geography", "place", "latitude", "longitude",
+                 "endpoint", "is_source", "is_target", "interval_s", "opt_in_status",
+                 "earliest_data", "latest_data")  # fmt: skip
+SAMPLE: Final = ("at", "attempt", "latency_ms", "connect_ms", "retransmits", "reason", "address",
+                 "method", "network")  # fmt: skip
+BIN: Final = ("latency_ms", "count")
+SOURCE: Final = ("region", "state", "last_run", "interval_s", "runs_expected", "runs_seen",
+                 "loss_pct", "lateness_ms", "wall_ms")  # fmt: skip

@@ -10,6 +10,7 @@ from flask import Response, abort, jsonify, request
 from cloudping.distribution import UNITS_PER_MS
 from cloudping.regions import fibre_rtt_ms
 from cloudping.times import to_iso, utc_now
+from frontend.api import rows
 from frontend.api.download import zipped
 from frontend.api.formats import SHORT_CACHE, answer, metadata
 from frontend.api.openapi import ROWS, Checked, api
@@ -22,7 +23,7 @@ from frontend.api.queries import (
     SamplesQuery,
     span,
 )
-from frontend.api.rows import cell_row, figures_row, iso, region_row, rounded
+from frontend.api.rows import cell_row, figures_row, iso, region_row, rounded, share, written
 from frontend.api.schemas import (
     DistributionSchema,
     ErrorSchema,
@@ -37,7 +38,7 @@ from frontend.data.site import site, snapshot
 from frontend.data.store import MAX_DAYS, MAX_HOURS, MAX_SAMPLES_RANGE, NO_HISTOGRAM
 from frontend.serving.cache import keep
 from frontend.views import matrix, status
-from frontend.views.figures import METRICS
+from frontend.views.figures import METRICS, light_ratio
 from frontend.views.lookup import known, pair_cells
 
 blueprint = Checked("v1", __name__, url_prefix="/api/v1", description="Version 1")
@@ -60,7 +61,7 @@ def regions(args: dict[str, Any]) -> Response:
     Every region that is measured from or to, with its place.
     """
     keep()
-    return answer([region_row(state) for state in snapshot().states], args["format"])
+    return answer([region_row(state) for state in snapshot().states], args["format"], rows.REGION)
 
 
 @blueprint.get("/matrix")
@@ -79,17 +80,24 @@ def cells(args: dict[str, Any]) -> Response:
                            args["from_"], args["to"], within)  # fmt: skip
     keep()
     current = snapshot()
-    rows, columns = matrix.axes(current, choice)
+    sources, targets = matrix.axes(current, choice)
     found = current.cells.get(choice.frame, {})
     data = []
-    for source in rows:
-        for target in columns:
+    for source in sources:
+        for target in targets:
             cell = found.get((source.code, target.code))
             if cell is not None:
                 value = metric.value(cell.figures)
+                shown = None if value is None else written(metric, value)
                 meets = None if within is None or value is None else value <= within
-                data.append({**cell_row(cell), "value": rounded(value), "meets": meets})
-    return answer(data, args["format"], metric=metric.name, timeframe=choice.frame)
+                data.append({**cell_row(cell), "value": shown, "meets": meets})
+    return answer(
+        data,
+        args["format"],
+        (*rows.CELL, "value", "meets"),
+        metric=metric.name,
+        timeframe=choice.frame,
+    )
 
 
 @blueprint.get("/pairs/<source>/<target>")
@@ -112,7 +120,7 @@ def pair(args: dict[str, Any], source: str, target: str) -> Response:
         region_from=source,
         region_to=target,
         light_ms=rounded(light_ms),
-        ratio=rounded(p50 / light_ms) if p50 is not None and light_ms >= 1 else None,
+        ratio=rounded(light_ratio(p50, light_ms)),
         out=[cell_row(cell) for cell in there],
         back=[cell_row(cell) for cell in back],
     )
@@ -145,7 +153,9 @@ def history(args: dict[str, Any], source: str, target: str) -> Response:
             {"at": day.day.isoformat(), **figures_row(day.figures), "network": day.origin}
             for day in days
         ]
-    return answer(data, args["format"], SHORT_CACHE, origins={row["network"] for row in data})
+    return answer(
+        data, args["format"], rows.POINT, SHORT_CACHE, origins={row["network"] for row in data}
+    )
 
 
 @blueprint.get("/pairs/<source>/<target>/samples")
@@ -181,6 +191,7 @@ def samples(args: dict[str, Any], source: str, target: str) -> Response:
     response = answer(
         data,
         args["format"],
+        rows.SAMPLE,
         SHORT_CACHE,
         origins={sample.origin for sample in page.samples},
         more={"cursor": page.cursor},
@@ -212,6 +223,7 @@ def distribution(args: dict[str, Any], source: str, target: str) -> Response:
     return answer(
         data,
         args["format"],
+        rows.BIN,
         SHORT_CACHE,
         origins={found.origin},
         more={"samples": sum(found.counts), "failures": found.failures},
@@ -237,13 +249,13 @@ def sources(args: dict[str, Any]) -> Response:
             "interval_s": source.interval_s,
             "runs_expected": source.expected,
             "runs_seen": source.seen,
-            "loss_pct": rounded(source.loss_pct),
+            "loss_pct": share(source.loss_pct),
             "lateness_ms": source.lateness_ms,
             "wall_ms": source.wall_ms,
         }
         for source in status.sources(snapshot(), utc_now())
     ]
-    return answer(data, args["format"])
+    return answer(data, args["format"], rows.SOURCE)
 
 
 @blueprint.get("/daily.zip")

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from flask import Flask
 
-from frontend.pages import api, errors, matrix, method, pair, region, shared, status
+from frontend.pages import api, errors, matrix, method, original, pair, region, shared, status
 
 # What the head of every page leads to.
 NAVIGATION: Final = (
@@ -21,6 +21,6 @@ def init_app(app: Flask, document: Callable[[], dict[str, Any]]) -> None:
     """Registers every page; `document` gives the OpenAPI document that one of them shows."""
     shared.init_app(app, NAVIGATION)
     errors.init_app(app)
-    for page in (matrix, method, pair, region, status):
+    for page in (matrix, method, original, pair, region, status):
         app.register_blueprint(page.blueprint)
     app.register_blueprint(api.blueprint(document))

@@ -51,12 +51,14 @@ def problem(
         "error %s: %d %s %r: %s", number, code, request.method, request.path, cause or message,
         exc_info=cause if code == 500 else None,
     )  # fmt: skip
-    if request.path.startswith("/api"):
+    if request.path.startswith("/api") or request.blueprint == "original":
         body = shape(code, message, number)
         if errors:
             body["errors"] = errors
         if suggestions:
             body["suggestions"] = list(suggestions)
+        if request.blueprint == "original":
+            body |= _as_the_original(code, message)
         response = jsonify(body)
         response.headers["Access-Control-Allow-Origin"] = "*"
     else:
@@ -76,6 +78,12 @@ def problem(
     return response
 
 
+def _as_the_original(code: int, message: str) -> dict[str, str]:
+    """What programs written for the original look for: Chalice's shape, and its own of a 500."""
+    name = HTTP_STATUS_CODES.get(code, "Error").replace(" ", "")
+    return {"Code": f"{name}Error", "Message": message, "error": message}
+
+
 def _http(error: HTTPException) -> Response:
     if error.response is not None:
         return error.response  # type: ignore[return-value]  # what abort() was given
@@ -91,7 +99,7 @@ def _http(error: HTTPException) -> Response:
         suggestions=tuple(getattr(error, "suggestions", ())),
     )
     for name, value in error.get_headers():
-        if name in ("Allow", "Location", "Retry-After"):
+        if name in ("Allow", "Retry-After"):
             answer.headers[name] = value
     return answer
 

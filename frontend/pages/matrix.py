@@ -1,11 +1,11 @@
 """`/` and `/grid/<percentile>/timeframe/<timeframe>`: the addresses of the matrix."""
 
-from urllib.parse import urlencode
-
-from flask import Blueprint, abort, render_template, request
+from flask import Blueprint, abort, redirect, render_template, request
+from werkzeug import Response
 
 from cloudping.times import utc_now
 from frontend.data.site import site, snapshot
+from frontend.pages.links import Links
 from frontend.pages.shared import one_of
 from frontend.serving.cache import keep
 from frontend.views import matrix
@@ -14,6 +14,9 @@ from frontend.views.lookup import PARTITION_NAMES
 from frontend.views.order import GROUPS, ORDERS
 
 blueprint = Blueprint("matrix", __name__)
+
+ORIGINAL_FIGURES = {"latency": "mean"}
+ORIGINAL_FRAMES = {frame.lower(): frame for frame in FRAMES}
 
 FILTERS = ("from", "to", "order", "group", "within")
 
@@ -53,8 +56,15 @@ def home() -> str:
 
 
 @blueprint.get("/grid/<metric>/timeframe/<frame>")
-def grid(metric: str, frame: str) -> str:
-    return _page(one_of(metric, METRICS, "figure"), one_of(frame, FRAMES, "timeframe"))
+def grid(metric: str, frame: str) -> str | Response:
+    """The original's addresses as well: its name of the mean, and timeframes in lower case."""
+    chosen = (
+        one_of(ORIGINAL_FIGURES.get(metric, metric), METRICS, "figure"),
+        one_of(ORIGINAL_FRAMES.get(frame, frame), FRAMES, "timeframe"),
+    )
+    if chosen != (metric, frame):
+        return redirect(Links(*chosen, request.args).matrix(), 301)
+    return _page(*chosen)
 
 
 def _page(metric: str, frame: str) -> str:
@@ -65,23 +75,15 @@ def _page(metric: str, frame: str) -> str:
     )
     given = {name: value for name, value in request.args.items() if value and name in FILTERS}
 
-    def address(**changed: str) -> str:
-        """The same view with another figure or timeframe."""
-        query = f"?{urlencode(given)}" if given else ""
-        return (
-            f"/grid/{changed.get('metric', metric)}/timeframe/{changed.get('frame', frame)}{query}"
-        )
-
     regions = [state.region for state in current.states]
     return render_template(
         "matrix.html",
         view=view,
-        metrics=METRICS.values(),
         frames=FRAME_LABELS,
         orders=ORDERS,
         groups=GROUPS,
-        address=address,
-        download="/api/v1/matrix?" + urlencode({"metric": metric, "timeframe": frame, **given}),
+        links=Links(metric, frame, given),
+        address=Links.matrix,
         words=[
             *sorted({region.geography for region in regions}),
             *(PARTITION_NAMES.get(p, p) for p in sorted({r.partition for r in regions})),

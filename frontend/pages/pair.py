@@ -5,10 +5,12 @@ from flask import Blueprint, render_template
 from cloudping.regions import fibre_rtt_ms, rtt_floor_ms
 from frontend.data.site import snapshot
 from frontend.serving.cache import keep
-from frontend.views.figures import FRAME_LABELS
+from frontend.views.figures import FRAME_LABELS, METRICS, light_ratio
 from frontend.views.lookup import known, pair_cells
 
 blueprint = Blueprint("pair", __name__)
+
+TILES = ("p_50", "p_99", "loss")
 
 
 @blueprint.get("/pair/<source>/<target>")
@@ -20,6 +22,10 @@ def page(source: str, target: str) -> str:
     p50 = day.percentiles.get(50) if day else None
     back_day = next((cell.figures for cell in back if cell.timeframe == "1D"), None)
     back_p50 = back_day.percentiles.get(50) if back_day else None
+    difference = None
+    if p50 is not None and back_p50 is not None and source != target:
+        difference = p50 - back_p50
+    has_back = bool(back) and source != target
     light_ms = fibre_rtt_ms(a, b)
     keep()
     return render_template(
@@ -28,12 +34,13 @@ def page(source: str, target: str) -> str:
         b=b,
         ways=[(a, b, there), *([(b, a, back)] if source != target else [])],
         day=day,
-        p50=p50,
-        difference=None if p50 is None or back_p50 is None else p50 - back_p50,
+        difference=difference,
         light_ms=light_ms,
         floor_ms=rtt_floor_ms(source, target),
-        ratio=p50 / light_ms if p50 is not None and light_ms >= 1 else None,
+        ratio=light_ratio(p50, light_ms),
         frames=FRAME_LABELS,
-        has_back=bool(back) and source != target,
+        has_back=has_back,
+        tiles=[METRICS[name] for name in TILES],
+        columns=[metric for metric in METRICS.values() if metric.unit == "ms"],
         is_source=any(state.region.code == source for state in current.sources),
     )

@@ -5,25 +5,28 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, abort, request
+from jinja2 import StrictUndefined
 from markupsafe import Markup
 
 from cloudping.times import to_iso, utc_now
 from frontend.data.site import snapshot
+from frontend.pages.links import Links
 from frontend.pages.markdown import inline, markdown
 from frontend.serving.refusals import HEADERS
-from frontend.views.figures import milliseconds, percent
+from frontend.views.figures import Metric, milliseconds, percent
 from frontend.views.lookup import short_name
 from frontend.views.matrix import legend
-from frontend.views.status import sources
+from frontend.views.status import silent, sources
 
 PAGE_CACHE: Final = "public, max-age=10, stale-while-revalidate=60"
 STATIC_CACHE: Final = "public, max-age=31536000, immutable"
 
 
 def init_app(app: Flask, navigation: tuple[tuple[str, str], ...]) -> None:
-    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
+    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True, "undefined": StrictUndefined}
     app.jinja_env.filters.update(
         moment=moment,
         ago=ago,
@@ -33,6 +36,8 @@ def init_app(app: Flask, navigation: tuple[tuple[str, str], ...]) -> None:
         ms=milliseconds,
         thousands="{:,}".format,
         legend=legend,
+        shown=Metric.shown,
+        exact=Metric.exact,
         short=lambda code: short_name(snapshot().regions[code]),
     )
     static = Path(app.static_folder or "")
@@ -50,13 +55,17 @@ def init_app(app: Flask, navigation: tuple[tuple[str, str], ...]) -> None:
     @app.context_processor
     def shared() -> dict[str, Any]:
         current = snapshot()
-        silent = [s for s in sources(current, utc_now()) if s.state == "silent"]
-        return {"snapshot": current, "nav": navigation, "silent": silent}
+        late = silent(sources(current, utc_now()))
+        return {"snapshot": current, "nav": navigation, "silent": late, "links": Links()}
 
     @app.after_request
     def finish(response: Response) -> Response:
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
+        if there := response.headers.get("Location"):
+            # werkzeug's begins with the host that the client says it asked.
+            relative = urlsplit(there)._replace(scheme="", netloc="").geturl()
+            response.headers["Location"] = relative
         if request.endpoint == "static" and response.status_code == 200:
             response.headers["Cache-Control"] = (
                 STATIC_CACHE if request.args.get("v") else PAGE_CACHE
@@ -70,19 +79,19 @@ def init_app(app: Flask, navigation: tuple[tuple[str, str], ...]) -> None:
 
 def moment(value: datetime | None, style: str = "%d %b %Y %H:%M UTC") -> Markup:
     """A time element with the UTC time."""
-    return _time(value, style, "")
+    return _time(value, style, Markup())
 
 
 def ago(value: datetime | None) -> Markup:
     """A time element that scripts turn into "3 min ago"; without them it is the UTC time."""
-    return _time(value, "%d %b %H:%M UTC", "ago")
+    return _time(value, "%d %b %H:%M UTC", Markup(' class="ago"'))
 
 
-def _time(value: datetime | None, style: str, name: str) -> Markup:
+def _time(value: datetime | None, style: str, attribute: Markup) -> Markup:
     if value is None:
         return Markup("never")
-    return Markup('<time class="{}" datetime="{}">{}</time>').format(
-        name, to_iso(value), value.astimezone(UTC).strftime(style)
+    return Markup('<time{} datetime="{}">{}</time>').format(
+        attribute, to_iso(value), value.astimezone(UTC).strftime(style)
     )
 
 

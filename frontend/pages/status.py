@@ -6,7 +6,6 @@ from cloudping.times import utc_now
 from frontend.data.site import snapshot
 from frontend.serving.cache import keep
 from frontend.views import status
-from frontend.views.figures import FRAME_LABELS
 
 blueprint = Blueprint("status", __name__)
 
@@ -19,7 +18,7 @@ def page() -> str:
         "status.html",
         sources=status.sources(current, utc_now()),
         troubles=[
-            (FRAME_LABELS[frame], frame, limit, status.locate(current.cells.get(frame, {}), limit))
+            (frame, limit, status.locate(current.cells.get(frame, {}), limit))
             for frame, limit in status.TROUBLE_PCT.items()
         ],
     )

@@ -18,7 +18,7 @@ HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",  # for <img> and the like; CORS is not affected
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Referrer-Policy": "strict-origin-when-cross-origin",
-    "Strict-Transport-Security": "max-age=63072000; includeSubDomains",  # ignored over plain HTTP
+    "Strict-Transport-Security": "max-age=63072000",  # ignored over plain HTTP
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }

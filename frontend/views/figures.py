@@ -25,6 +25,8 @@ LOSS_STEPS_PCT: Final = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 20
 SPREAD_STEPS_MS: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 STEPS: Final = len(LATENCY_STEPS_MS) + 1
 
+LOST, NONE = "✕", "–"  # noqa: RUF001
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -39,6 +41,18 @@ class Metric:
     def step(self, value: float) -> int:
         """0 for the best step of the scale to `STEPS` - 1 for the worst."""
         return bisect_left(self.steps, value)
+
+    def shown(self, figures: Figures | None) -> str:
+        """As it stands in a table: `LOST` where nothing came back, `NONE` without a figure."""
+        value = self.value(figures) if figures else None
+        if value is None:
+            return LOST if figures and is_lost(figures) else NONE
+        return f"{self.text(value)} %" if self.unit == "%" else self.text(value)
+
+    def exact(self, figures: Figures) -> str:
+        """As `shown`, to 0.01 ms."""
+        value = self.value(figures)
+        return self.shown(figures) if value is None or self.unit == "%" else f"{value:.2f}"
 
     def text(self, value: float) -> str:
         """As it stands in a cell: one decimal below 10 ms, two below 1 %."""
@@ -55,14 +69,34 @@ def milliseconds(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    """`0`, `<0.01`, `0.04`, `1.3`, `100`."""
-    if value == 0:
-        return "0"
+    """`0`, `<0.01`, `0.04`, `1.3`, `57`, `99.97`, `>99.99`, `100`: never rounded to 0 or 100."""
+    if value in (0, 100):
+        return f"{value:.0f}"
     if value < 0.01:
         return "<0.01"
+    if 99.95 <= value < 100:
+        return f"{value:.2f}" if value < 99.995 else ">99.99"
     if value < 0.995:
         return f"{value:.2f}"
-    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
+    return f"{value:.1f}" if value < 9.95 or 99.5 <= value < 100 else f"{value:.0f}"
+
+
+def is_lost(figures: Figures) -> bool:
+    """True when attempts were made and the network gave none of them back.
+
+    Not when none was made: that is no figure, but no loss either.
+    """
+    return figures.samples == 0 and (figures.loss_pct or 0) > 0
+
+
+def is_mixed(figures: Figures) -> bool:
+    """True when samples that were measured in different ways are behind the figures."""
+    return len(figures.methods) > 1
+
+
+def light_ratio(p50_ms: float | None, light_ms: float) -> float | None:
+    """p50 against light in fibre; None where that is below 1 ms: within a town it says nothing."""
+    return p50_ms / light_ms if p50_ms is not None and light_ms >= 1 else None
 
 
 def _percentile(p: int) -> Metric:

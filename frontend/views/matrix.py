@@ -8,7 +8,7 @@ from cloudping.regions import Region
 from cloudping.summaries import Figures, Summary
 from frontend.data.now import NOW
 from frontend.data.snapshot import Snapshot
-from frontend.views.figures import Metric, milliseconds, percent
+from frontend.views.figures import LOST, Metric, is_lost, is_mixed, milliseconds, percent
 from frontend.views.lookup import matches, short_name
 from frontend.views.order import group_of, ordered
 from frontend.views.status import sources
@@ -35,7 +35,6 @@ class Head:
 
     code: str
     short: str
-    name: str
     starts_group: bool
     state: str = "ok"
 
@@ -77,7 +76,7 @@ class MatrixView:
     measured: int
     meeting: int | None
     window: tuple[datetime, datetime] | None
-    updated_at: datetime | None
+    is_mixed: bool
 
 
 def axes(snapshot: Snapshot, choice: Choice) -> tuple[list[Region], list[Region]]:
@@ -132,7 +131,6 @@ def build(
         head = Head(
             region.code,
             short[region.code],
-            region.name,
             first,
             states.get(region.code, "ok"),
         )
@@ -146,7 +144,7 @@ def build(
     return MatrixView(
         choice=choice,
         columns=[
-            Head(region.code, short[region.code], region.name, edge)
+            Head(region.code, short[region.code], edge)
             for region, edge in zip(columns, starts, strict=True)
         ],
         column_groups=_group_spans(columns, choice.group),
@@ -158,7 +156,7 @@ def build(
         window=(min(c.window_start for c in shown), max(c.window_end for c in shown))
         if shown
         else None,
-        updated_at=max((c.updated_at for c in shown), default=None),
+        is_mixed=any(is_mixed(cell.figures) for cell in shown),
     )
 
 
@@ -189,9 +187,9 @@ def _cell(
     figures = summary.figures
     value = choice.metric.value(figures)
     if value is None:
-        lost = figures.samples == 0 and (figures.loss_pct or 0) > 0
+        lost = is_lost(figures)
         names.insert(0, "lost" if lost else "none")
-        text = "✕" if lost else "·"
+        text = LOST if lost else "·"
     else:
         names.insert(0, f"s{choice.metric.step(value)}")
         text = choice.metric.text(value)
@@ -199,6 +197,8 @@ def _cell(
         names.append("stale")
     if value is None or (figures.coverage_pct or 0) < THIN_COVERAGE_PCT:
         names.append("thin")
+    if is_mixed(figures):
+        names.append("mixed")
     meets = False
     if choice.within is not None and value is not None:
         meets = value <= choice.within
@@ -220,6 +220,8 @@ def _title(figures: Figures, value: float | None, metric: Metric) -> str:
         parts.append(f"coverage {percent(min(figures.coverage_pct, 100.0))} %")
     if figures.loss_pct is not None:
         parts.append(f"loss {percent(figures.loss_pct)} %")
+    if is_mixed(figures):
+        parts.append(f"mixed: {', '.join(figures.methods)}")
     if figures.last_sample is not None:
         parts.append(f"last {figures.last_sample:%d %b %H:%M}")
     return " · ".join(parts)

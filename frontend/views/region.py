@@ -6,7 +6,7 @@ from cloudping.regions import Region, fibre_rtt_ms
 from cloudping.summaries import Figures
 from frontend.data.snapshot import Snapshot
 from frontend.views import worldmap
-from frontend.views.figures import Metric
+from frontend.views.figures import Metric, light_ratio
 from frontend.views.lookup import short_name
 
 
@@ -15,7 +15,8 @@ class Peer:
     """Another region as seen from this one; a direction without an item is None.
 
     `value` is the chosen figure, out where there is one, else in. `ratio` is p50 out (else in)
-    against light in fibre along the great circle, None where that is below 1 ms.
+    against light in fibre along the great circle, None where that is below 1 ms. `methods` are
+    several where the value is mixed.
     """
 
     region: Region
@@ -24,8 +25,9 @@ class Peer:
     back: Figures | None
     value: float | None
     css: str
-    floor_ms: float
+    light_ms: float
     ratio: float | None
+    methods: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,19 @@ class Dot:
     line: str
 
 
+@dataclass(frozen=True, slots=True)
+class WorldMap:
+    """The map from one region: what the template draws."""
+
+    home: Region
+    metric: Metric
+    dots: list[Dot]
+    land: str
+    outline: str
+    width: float = worldmap.WIDTH
+    height: float = worldmap.HEIGHT
+
+
 def peers(snapshot: Snapshot, home: Region, frame: str, metric: Metric) -> list[Peer]:
     """Every other region there are figures for, nearest first."""
     cells = snapshot.cells.get(frame, {})
@@ -50,13 +65,14 @@ def peers(snapshot: Snapshot, home: Region, frame: str, metric: Metric) -> list[
         out, back = cells.get((home.code, code)), cells.get((code, home.code))
         if out is None and back is None:
             continue
-        value = next(
-            (v for c in (out, back) if c and (v := metric.value(c.figures)) is not None), None
+        shown = next(
+            (c.figures for c in (out, back) if c and metric.value(c.figures) is not None), None
         )
+        value = metric.value(shown) if shown else None
         p50 = next(
             (v for c in (out, back) if c and (v := c.figures.percentiles.get(50)) is not None), None
         )
-        floor_ms = fibre_rtt_ms(home, region)
+        light_ms = fibre_rtt_ms(home, region)
         found.append(
             Peer(
                 region=region,
@@ -65,14 +81,21 @@ def peers(snapshot: Snapshot, home: Region, frame: str, metric: Metric) -> list[
                 back=back.figures if back else None,
                 value=value,
                 css="none" if value is None else f"s{metric.step(value)}",
-                floor_ms=floor_ms,
-                ratio=p50 / floor_ms if p50 is not None and floor_ms >= 1 else None,
+                light_ms=light_ms,
+                ratio=light_ratio(p50, light_ms),
+                methods=shown.methods if shown else (),
             )
         )
-    return sorted(found, key=lambda p: (p.value is None, p.value or 0.0, p.floor_ms, p.region.code))
+    return sorted(found, key=lambda p: (p.value is None, p.value or 0.0, p.light_ms, p.region.code))
 
 
-def dots(home: Region, around: list[Peer], metric: Metric) -> list[Dot]:
+def world(home: Region, around: list[Peer], metric: Metric) -> WorldMap:
+    """The map from `home` to its peers."""
+    dots = _dots(home, around, metric)
+    return WorldMap(home, metric, dots, worldmap.land(), worldmap.outline())
+
+
+def _dots(home: Region, around: list[Peer], metric: Metric) -> list[Dot]:
     """The home region and its peers as points, with lines from home, home last (on top)."""
     by_code = {peer.region.code: peer for peer in around if peer.region.code != home.code}
     regions = {**{code: peer.region for code, peer in by_code.items()}, home.code: home}
@@ -86,6 +109,8 @@ def dots(home: Region, around: list[Peer], metric: Metric) -> list[Dot]:
         said = "here"
         if peer:
             said = "no data" if peer.value is None else f"{metric.text(peer.value)} {metric.unit}"
+            if len(peer.methods) > 1:
+                said += f", mixed: {', '.join(peer.methods)}"
         made.append(
             Dot(
                 code=code,
@@ -95,7 +120,7 @@ def dots(home: Region, around: list[Peer], metric: Metric) -> list[Dot]:
                 css=peer.css if peer else "home",
                 said=said,
                 label=placed.get(code),
-                line=worldmap.great_circle(home, region) if peer and peer.value else "",
+                line=worldmap.great_circle(home, region) if peer and peer.value is not None else "",
             )
         )
     return made

@@ -57,6 +57,11 @@ def sources(snapshot: Snapshot, now: datetime) -> list[SourceStatus]:
     return sorted(found, key=lambda source: (STATES.index(source.state), source.code))
 
 
+def silent(sources: list[SourceStatus]) -> list[SourceStatus]:
+    """The sources from which nothing has come for too long."""
+    return [source for source in sources if source.state == "silent"]
+
+
 def _source(snapshot: Snapshot, state: RegionState, now: datetime) -> SourceStatus:
     code = state.region.code
     run = snapshot.runs.get(code)

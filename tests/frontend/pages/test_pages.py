@@ -1,12 +1,17 @@
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from flask import render_template_string
 from flask.testing import FlaskClient
+from jinja2 import UndefinedError
 
 from frontend import pages
+from frontend.data.snapshot import Snapshot
 from frontend.views.figures import STEPS
+from tests.frontend.conftest import installation, show
 
 STYLES = Path(pages.__file__).parent / "static" / "site.css"
 
@@ -43,3 +48,35 @@ def test_the_scale_is_ordered_by_lightness_and_its_figures_are_readable(scheme: 
     lightness = [116 * y ** (1 / 3) - 16 for y in steps]  # CIE L*
     gaps = [abs(b - a) for a, b in pairwise(lightness)]
     assert max(gaps) < 2.5 * min(gaps)
+
+
+MIXED = "original-1, kernel-1"
+
+
+def mixed() -> Snapshot:
+    """The installation, where us-east-1 to eu-west-1 was measured in two ways."""
+    good, pair = installation(), ("us-east-1", "eu-west-1")
+    cells = {
+        frame: {
+            p: replace(c, figures=replace(c.figures, methods=("original-1", "kernel-1")))
+            if p == pair
+            else c
+            for p, c in found.items()
+        }
+        for frame, found in good.cells.items()
+    }
+    return replace(good, cells=cells)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/grid/p_99/timeframe/1Y", "/region/us-east-1", "/region/eu-west-1",
+             "/map?from=us-east-1", "/pair/us-east-1/eu-west-1", "/pair/eu-west-1/us-east-1"]
+)  # fmt: skip
+def test_a_mixed_figure_is_marked_on_every_page(path: str) -> None:
+    assert MIXED in show(mixed()).get(path).text
+    assert "mixed" not in show(installation()).get(path).text
+
+
+def test_a_name_that_no_template_has_is_an_error(web: FlaskClient) -> None:
+    with web.application.app_context(), pytest.raises(UndefinedError, match="'nothing'"):
+        render_template_string("{% if nothing %}x{% endif %}")

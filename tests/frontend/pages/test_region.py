@@ -1,9 +1,11 @@
 import re
+from dataclasses import replace
 
 import pytest
 from flask.testing import FlaskClient
 
-from tests.frontend.conftest import TARGETS
+from cloudping.summaries import Figures
+from tests.frontend.conftest import TARGETS, installation, show
 
 
 def test_region_page_sorts_by_the_figure_and_shows_both_ways(web: FlaskClient) -> None:
@@ -33,3 +35,28 @@ def test_an_unknown_region_is_404_with_suggestions(web: FlaskClient, path: str) 
     answer = web.get(path)
     assert answer.status_code == 404
     assert 'href="/region/us-east-1"' in answer.text
+
+
+def test_the_map_has_its_lines_where_nothing_was_lost() -> None:
+    good = installation()
+    cells = {
+        pair: replace(cell, figures=replace(cell.figures, loss_pct=0.0))
+        for pair, cell in good.cells["1D"].items()
+    }
+    page = show(replace(good, cells={**good.cells, "1D": cells})).get("/map?metric=loss").text
+    assert page.count('class="way l-s0"') == len(TARGETS) - 1
+
+
+def test_only_what_was_tried_and_lost_has_a_cross() -> None:
+    good = installation()
+    untried = Figures(0, failures={"not_tried": 5}, coverage_pct=0.0)
+    cells = {
+        **good.cells["1D"],
+        ("us-east-1", "eu-west-1"): replace(
+            good.cells["1D"]["us-east-1", "eu-west-1"], figures=untried
+        ),
+    }
+    web = show(replace(good, cells={**good.cells, "1D": cells}))
+    page = web.get("/region/us-east-1").text
+    assert "✕" not in page
+    assert "✕" in web.get("/region/eu-west-1").text  # to cn-north-1 every packet was lost

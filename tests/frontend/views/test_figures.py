@@ -1,6 +1,14 @@
 import pytest
 
-from frontend.views.figures import LATENCY_STEPS_MS, METRICS, STEPS, milliseconds, percent
+from cloudping.summaries import Figures
+from frontend.views.figures import (
+    LATENCY_STEPS_MS,
+    METRICS,
+    STEPS,
+    light_ratio,
+    milliseconds,
+    percent,
+)
 from tests.frontend.conftest import figures, this_minute
 
 
@@ -12,8 +20,28 @@ def test_milliseconds_are_short(value: float, text: str) -> None:
     assert milliseconds(value) == text
 
 
-def test_loss_is_never_rounded_to_zero() -> None:
-    assert [percent(v) for v in (0, 0.001, 0.04, 1.26, 100)] == ["0", "<0.01", "0.04", "1.3", "100"]
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (1e-9, "<0.01"), (0.001, "<0.01"), (0.04, "0.04"), (1.26, "1.3"), (56.7, "57"),
+     (99.4, "99"), (99.5, "99.5"), (99.94, "99.9"), (99.97, "99.97"), (99.999, ">99.99"),
+     (100, "100"), (100.5, "100")],
+)  # fmt: skip
+def test_a_share_is_never_rounded_to_nothing_or_all(value: float, text: str) -> None:
+    assert percent(value) == text
+
+
+def test_a_cross_is_for_what_was_tried_and_lost() -> None:
+    p50 = METRICS["p_50"]
+    assert p50.shown(figures(None, 300, this_minute())) == "✕"
+    assert p50.shown(Figures(0, failures={"not_tried": 5}, coverage_pct=0.0)) == "–"  # noqa: RUF001
+    assert p50.shown(Figures(0)) == p50.shown(None) == "–"  # noqa: RUF001
+    assert METRICS["loss"].shown(figures(None, 300, this_minute())) == "100 %"
+
+
+def test_the_ratio_to_light_says_nothing_within_a_town() -> None:
+    assert light_ratio(80.0, 40.0) == 2
+    assert light_ratio(0.7, 0.99) is None
+    assert light_ratio(None, 40.0) is None
 
 
 def test_every_metric_reads_its_figure() -> None:
