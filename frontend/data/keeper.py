@@ -93,8 +93,8 @@ class Keeper:
         runs, seen = self._runs(client, old, [s for s in states if s.is_source], now)
         cells: dict[str, Mapping[Pair, Summary]] = {NOW: _last_runs(old, runs)}
         cells |= self._figures(client, old, codes, now)
-        # The first read is wanted soon; the later ones must not be felt.
-        self._pause_s = PAUSE_S
+        # Until every timeframe has figures they are wanted soon; later reads must not be felt.
+        self._pause_s = PAUSE_S if all(cells[name] for name in TIMEFRAMES) else 0.0
         return Snapshot(old.number + 1, now, states, cells, runs, seen)
 
     def _states(self, client: Any, old: Snapshot) -> tuple[RegionState, ...]:

@@ -90,4 +90,8 @@ class Snapshot:
                 f"The aggregator has written no figures for {', '.join(empty)} yet; "
                 "“now” shows each source's last run."
             )
+        rows = {name: {source for source, _ in self.cells.get(name, {})} for name in TIMEFRAMES}
+        counts = {name: len(sources) for name, sources in rows.items()}
+        if partly := [f"{n} for {name}" for name, n in counts.items() if 0 < n < len(self.runs)]:
+            found.append(f"Of {len(self.runs)} sources, figures are there of {', '.join(partly)}.")
         return found

@@ -1,8 +1,9 @@
 """A year of simulated history for the local stack, as probes and aggregator would have left it.
 
 At an hourly cadence. First the last day of every source, for the page that opens first; then the
-rest. Distributions are computed from arrays and not from runs, which would be some 300,000
-large items; what rests on them is written by the aggregator's own code.
+buckets and rows of all timeframes, then the daily figures. Distributions are computed from arrays
+and not from runs, which would be some 300,000 large items; what rests on them is written by the
+aggregator's own code.
 """
 
 import multiprocessing
@@ -80,7 +81,7 @@ def write_day(
 def write_year(
     client: Any, sources: Sequence[Region], targets: Sequence[Region]
 ) -> Iterator[tuple[int, int]]:
-    """All that the other timeframes and the graphs rest on; yields as above."""
+    """The rest of the buckets, and all timeframes of the matrix; yields as above."""
     table = DistributionTable(client)
     states = {place.code: table.state(place.code) for place in sources}
     missing = [
@@ -89,6 +90,19 @@ def write_year(
         if state and not set(TIMEFRAMES) <= set(state.written)
     ]
     return _each(_write_year, missing, targets)
+
+
+def write_days(
+    client: Any, sources: Sequence[Region], targets: Sequence[Region]
+) -> Iterator[tuple[int, int]]:
+    """The daily figures, for the graphs of a year; yields as above."""
+    table = HistoryTable(client)
+    last = max(place.code for place in targets)  # the pair that is written last
+    long_ago = utc_now().date().replace(day=1) - timedelta(days=1)
+    missing = [
+        place.code for place in sources if not table.between(place.code, last, long_ago, long_ago)
+    ]
+    return _each(_write_days, missing, targets)
 
 
 def _each(
@@ -150,6 +164,10 @@ def _write_year(source: str, targets: tuple[str, ...]) -> None:
     year_of(_client(), source, targets, utc_now())
 
 
+def _write_days(source: str, targets: tuple[str, ...]) -> None:
+    days_of(_client(), source, targets, utc_now())
+
+
 def _client() -> Any:
     return dynamo.client("us-east-2")  # the endpoint is in the environment
 
@@ -164,22 +182,30 @@ def day_of(client: Any, source: str, targets: tuple[str, ...], now: datetime) ->
 
 
 def year_of(client: Any, source: str, targets: tuple[str, ...], now: datetime) -> None:
-    """All that `day_of` has left out: months, days, daily figures, the other timeframes."""
-    begin = floor(DAY, now) - timedelta(days=DAYS)
-    stretch = _stretch(source, targets, begin, floor(HOUR, now))
+    """The source's months, days and hours of a year until now, and its rows of all timeframes."""
+    stretch = _year(source, targets, now)
     days = list(_days(source, stretch))
-    HistoryTable(client).replace(
-        Day(source, code, day.start.date(), found, ORIGIN_SIMULATED)
-        for day in days
-        for code, found in figures([day]).items()
-    )
     made = [
         *_hours(source, stretch, since=floor(DAY, now) - timedelta(days=HOURLY_DAYS)),
         *_kept(days, now),
         *_months(source, days, now),
     ]
     state = DistributionTable(client).state(source)
-    _finish(client, source, made, TIMEFRAMES, state, begin, now)
+    _finish(client, source, made, TIMEFRAMES, state, days[0].start, now)
+
+
+def days_of(client: Any, source: str, targets: tuple[str, ...], now: datetime) -> None:
+    """The source's figures of each day of the year that is over."""
+    HistoryTable(client).replace(
+        Day(source, code, day.start.date(), found, ORIGIN_SIMULATED)
+        for day in _days(source, _year(source, targets, now))
+        for code, found in figures([day]).items()
+    )
+
+
+def _year(source: str, targets: tuple[str, ...], now: datetime) -> _Stretch:
+    begin = floor(DAY, now) - timedelta(days=DAYS)
+    return _stretch(source, targets, begin, floor(HOUR, now))
 
 
 def _finish(

@@ -127,13 +127,21 @@ async function show() {
   view.replaceChildren(...said.childNodes);
   const pickers = page.querySelector(".pickers");
   if (pickers) document.querySelector(".pickers").replaceChildren(...pickers.childNodes);
+  const progress = page.querySelector(".progress");
+  document.querySelector(".progress")?.replaceWith(...(progress ? [progress] : []));
   rove();
 }
 
-// Figures change while the page is open; an unchanged page costs a 304.
-setInterval(() => {
-  if (!document.hidden && tip.hidden && !form.contains(document.activeElement)) show();
-}, 30000);
+// Figures change while the page is open; an unchanged page costs a 304. While they come up, sooner.
+function showAgain() {
+  const wait_ms = document.querySelector(".progress") ? 5000 : 30000;
+  setTimeout(() => {
+    if (!document.hidden && tip.hidden && !form.contains(document.activeElement)) show();
+    showAgain();
+  }, wait_ms);
+}
+showAgain();
+
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();

@@ -13,7 +13,7 @@ from cloudping.settings import load
 from cloudping.summaries import TIMEFRAMES, SummaryTable
 from frontend import create_app
 from frontend.data.keeper import Keeper
-from tests.frontend.conftest import fill, run, site_of, states, summaries, this_minute
+from tests.frontend.conftest import fill, run, runs, site_of, states, summaries, this_minute
 
 
 def test_the_site_is_up_before_any_table_exists() -> None:
@@ -188,6 +188,24 @@ def test_what_is_missing_is_said_in_the_order_in_which_it_comes(dynamodb: Any) -
     ]
     fill(dynamodb)
     assert missing() == []
+
+
+def test_how_far_the_figures_have_come_is_said_of_each_timeframe(dynamodb: Any) -> None:
+    """As a first start fills them: the last day of every source, then the longer timeframes."""
+    for state in states():
+        RegionTable(dynamodb).put(state)
+    for one in runs():
+        RunTable(dynamodb).put_once(one)
+    first = {"1D": ("us-east-1", "eu-west-1"), "1W": ("us-east-1",)}
+    table = SummaryTable(dynamodb)
+    table.write(s for s in summaries() if s.region_from in first.get(s.timeframe, ()))
+    keeper = Keeper(lambda: dynamodb, "", 60)
+    keeper.refresh()
+    assert keeper.snapshot.missing[-1] == "Of 3 sources, figures are there of 2 for 1D, 1 for 1W."
+    table.write(summaries())
+    again = Keeper(lambda: dynamodb, "", 60)
+    again.refresh()
+    assert again.snapshot.missing == []
 
 
 def test_a_denser_schedule_is_seen_at_once(dynamodb: Any) -> None:

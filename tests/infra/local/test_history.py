@@ -105,6 +105,7 @@ def test_the_aggregator_goes_on_from_there(dynamodb: Any, installed: Tables) -> 
 def test_daily_figures_are_those_of_the_days(dynamodb: Any, installed: Tables) -> None:
     history.day_of(dynamodb, SOURCE, TARGETS, NOW)
     history.year_of(dynamodb, SOURCE, TARGETS, NOW)
+    history.days_of(dynamodb, SOURCE, TARGETS, NOW)
     days = installed.history.between(
         SOURCE, "eu-west-1", NOW.date() - timedelta(days=400), NOW.date()
     )
