@@ -15,7 +15,7 @@ from math import asin, cos, radians, sin, sqrt
 from typing import Any
 
 from cloudping import dynamo
-from cloudping.errors import ItemError, UnknownRegionError
+from cloudping.errors import ItemError, StoreError, UnknownRegionError
 from cloudping.times import from_iso, to_iso
 
 EARTH_RADIUS_KM = 6371.0088  # mean radius R1, IUGG
@@ -221,6 +221,22 @@ class RegionTable:
     def put(self, state: RegionState) -> None:
         with dynamo.translated(self.name, "put_item"):
             self._client.put_item(TableName=self.name, Item=dynamo.to_wire(_to_item(state)))
+
+    def add(self, state: RegionState) -> bool:
+        """Writes a region that is not there yet; False where it is, whatever its item is like."""
+        try:
+            with dynamo.translated(self.name, "put_item"):
+                self._client.put_item(
+                    TableName=self.name,
+                    Item=dynamo.to_wire(_to_item(state)),
+                    ConditionExpression="attribute_not_exists(#region)",
+                    ExpressionAttributeNames={"#region": "region"},
+                )
+        except StoreError as error:
+            if dynamo.is_condition_failure(error):
+                return False
+            raise
+        return True
 
     def note_data(self, code: str, earliest: datetime, latest: datetime) -> None:
         """Sets from when to when there are data of a source; the rest of the item stays."""

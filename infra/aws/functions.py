@@ -61,6 +61,6 @@ def is_current(
         and rule["ScheduleExpression"] == schedule_expression(app, installation, stage)
         and [target["Arn"] for target in targets] == [deployed["FunctionArn"]]
         and rule["Arn"] in callers
-        and allowed["PolicyDocument"] == policy(app, installation)
+        and allowed["PolicyDocument"] == policy(app, installation, stage)
         and retention.get(group) == LOG_RETENTION_DAYS
     )

@@ -85,6 +85,11 @@ class Installation:
         return f"{self.prefix}cloudping-{template}"
 
     @property
+    def tags(self) -> dict[str, str]:
+        """What everything of it carries; what lacks them is somebody else's."""
+        return {"Project": "cloudping", "Installation": self.prefix or "default"}
+
+    @property
     def settings(self) -> Settings:
         """What its functions will read."""
         return load({**os.environ, **self.environment})
@@ -118,19 +123,33 @@ def config(app: App, installation: Installation, stages: Iterable[str]) -> dict[
         "lambda_timeout": app.timeout_s,
         "log_retention_in_days": LOG_RETENTION_DAYS,
         "environment_variables": own,
-        "tags": {"Project": "cloudping", "Installation": installation.prefix or "default"},
+        "tags": installation.tags,
         "stages": {stage: _stage(app, stage) for stage in stages},
     }
 
 
 def _stage(app: App, stage: str) -> dict[str, Any]:
     # A probe's stage says which region it is for; packaging fails when AWS_DEFAULT_REGION differs.
-    return {"environment_variables": {"PROBE_REGION": stage}} if app is PROBES else {}
+    if app is not PROBES:
+        return {}
+    return {
+        "iam_policy_file": policy_file(app, stage),
+        "environment_variables": {"PROBE_REGION": stage},
+    }
 
 
-def policy(app: App, installation: Installation) -> dict[str, Any]:
-    """What the app's role may do: the committed policy with the installation's names."""
-    text = (app.folder / ".chalice" / "policy.json").read_text()
+def policy_file(app: App, stage: str) -> str:
+    """Where a stage's policy is, in `.chalice`: a probe has its own, since it names its source."""
+    return f"policies/{stage}.json" if app is PROBES else "policy.json"
+
+
+# Stands for a probe's own region in the policy that those of the stages are made from.
+_SOURCE = '"SOURCE"'
+
+
+def policy(app: App, installation: Installation, stage: str) -> dict[str, Any]:
+    """What a stage's role may do: the committed policy with the installation's names."""
+    text = (app.folder / ".chalice" / "policy.json").read_text().replace(_SOURCE, f'"{stage}"')
     for before in (":table/", "/aws/lambda/", ":sns:*:*:"):
         text = text.replace(before, f"{before}{installation.prefix}")
     found: dict[str, Any] = json.loads(text)

@@ -10,7 +10,7 @@ from pathlib import Path
 from infra import ROOT
 from infra.aws import chalice
 from infra.aws.chalice import PackageError
-from infra.aws.installation import App, Installation, config, policy
+from infra.aws.installation import App, Installation, config, policy, policy_file
 
 # Lambda's limits for a direct upload (AWS Lambda quotas).
 MAX_ZIP_BYTES = 50 * 1024 * 1024
@@ -18,8 +18,15 @@ MAX_UNZIPPED_BYTES = 250 * 1024 * 1024
 
 
 def write_config(app: App, installation: Installation, folder: Path) -> None:
+    """Chalice's configuration, and the policies of the stages that have their own."""
+    place = folder / ".chalice"
     text = json.dumps(config(app, installation, installation.stages(app)), indent=2)
-    (folder / ".chalice" / "config.json").write_text(text + "\n")
+    (place / "config.json").write_text(text + "\n")
+    for stage in installation.stages(app):
+        file = place / policy_file(app, stage)
+        if file.parent != place or folder != app.folder:  # what is committed there is the source
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(json.dumps(policy(app, installation, stage), indent=2) + "\n")
 
 
 def copy_project(app: App, installation: Installation, destination: Path) -> None:
@@ -36,8 +43,6 @@ def copy_project(app: App, installation: Installation, destination: Path) -> Non
         ignore=shutil.ignore_patterns("__pycache__", "deployments", "deployed"),
     )
     write_config(app, installation, destination)
-    wanted = policy(app, installation)
-    (destination / ".chalice" / "policy.json").write_text(json.dumps(wanted, indent=2) + "\n")
 
 
 def build(app: App, installation: Installation, destination: Path) -> Path:

@@ -90,7 +90,7 @@ def remove(found: Account, named: list[str], tables: bool) -> tuple[Counter[str]
             try:
                 if template == "tables":
                     removed["tables"] += _tables(found)
-                removed["stacks"] += stacks.delete(formation, name)
+                removed["stacks"] += stacks.delete(formation, name, found.installation.tags)
             except CloudPingError as error:
                 failed[f"stack {name}"] = str(error)
     return +removed, failed

@@ -17,6 +17,7 @@ from infra import ROOT, TEMPLATES
 from infra.aws import stacks
 
 TEMPLATE = TEMPLATES / "pair.yaml"
+TAGS = {"Project": "cloudping", "Installation": "the pair"}  # as no installation can be called
 SERVERS = ROOT / "infra" / "servers"
 # Amazon Linux 2023 by what the instance types' names say: a "g" after the generation is Graviton.
 _IMAGE = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{}"
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "deploy":
         return deploy(client, args)
     if args.action == "destroy":
-        found = stacks.delete(client, args.name)
+        found = stacks.delete(client, args.name, TAGS)
         print(f"{args.name}: {'destroyed' if found else 'there is none'} in {args.region}")
         return 0
     return status(client, args)
@@ -128,7 +129,7 @@ def deploy(client: Any, args: argparse.Namespace) -> int:
     with TemporaryDirectory(prefix="cloudping-pair-") as folder:
         template = Path(folder) / "pair.yaml"
         template.write_text(render())
-        outcome = stacks.apply(client, args.name, template, parameters(args))
+        outcome = stacks.apply(client, args.name, template, parameters(args), TAGS)
     print(f"{args.name}: {outcome} in {args.region}")
     stack = stacks.describe(client, args.name)
     show(stacks.outputs(stack or {}))

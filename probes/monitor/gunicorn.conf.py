@@ -20,7 +20,7 @@ bind = (
     else f"{settings.host}:{settings.port}"
 )
 workers = 1  # the threads that measure live in it
-worker_class = "gthread"
+worker_class = "monitor.worker.Worker"
 threads = 4
 timeout = 30
 keepalive = 0  # a client that is kept alive is one to wait for at the end

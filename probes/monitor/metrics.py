@@ -1,6 +1,5 @@
 """The monitor's Prometheus metrics: base units, and the original's three names beside them."""
 
-from math import sqrt
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -9,9 +8,10 @@ from cloudping.runs import METHOD_KERNEL, REASONS
 from monitor.observations import Observation
 from monitor.settings import Watched
 
-# 61 µs to 4 s in steps of the square root of 2: the bounds of a native histogram of schema 1, so
-# that a move to native histograms changes no quantile.
-BUCKETS_S: Final = tuple(sqrt(2) ** k for k in range(-28, 5))
+# 22 µs to 4.7 s, six bounds a decade: the E6 series of preferred numbers (IEC 60063), each a factor
+# of about 1.5 above the one before.
+_E6: Final = ("1.0", "1.5", "2.2", "3.3", "4.7", "6.8")
+BUCKETS_S: Final = tuple(float(f"{m}e{power}") for power in range(-5, 1) for m in _E6)[2:-1]
 _LABELS: Final = ("target_host", "target_port")
 
 

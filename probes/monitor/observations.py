@@ -2,15 +2,16 @@
 
 import json
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from statistics import quantiles
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from cloudping.runs import LOSS_REASONS, NOT_MEASURED_REASONS, Attempt
+from cloudping.runs import LOSS_REASONS, NOT_MEASURED_REASONS, REASONS, Attempt
 from monitor.logs import log
 
 KEEP_S: Final = 3600.0
@@ -40,9 +41,52 @@ class Observation:
 
     @classmethod
     def from_json(cls, line: str) -> "Observation":
-        """The inverse of `to_json`; raises ValueError or TypeError for anything else."""
-        content: dict[str, Any] = json.loads(line)
-        return cls(**{**content, "attempt": Attempt(**content["attempt"])})
+        """The inverse of `to_json`; raises ValueError for anything else."""
+        try:
+            content: dict[str, Any] = json.loads(line)
+            attempt = content["attempt"]
+            return cls(
+                target=_text(content["target"]),
+                at=_number(content["at"]),
+                late_s=_number(content["late_s"]),
+                address=_optional(_text, content["address"]),
+                dns_ms=_optional(_number, content["dns_ms"]),
+                attempt=Attempt(
+                    latency_ms=_optional(_number, attempt["latency_ms"]),
+                    connect_ms=_optional(_number, attempt["connect_ms"]),
+                    retransmits=int(_number(attempt["retransmits"])),
+                    reason=_optional(_reason, attempt["reason"]),
+                ),
+                method=_text(content["method"]),
+                error=_optional(_text, content["error"]),
+            )
+        except (KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f"no observation: {error!r}") from error
+
+
+T = TypeVar("T")
+
+
+def _optional(read: Callable[[Any], T], value: Any) -> T | None:
+    return None if value is None else read(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no text")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
+        raise ValueError(f"{value!r} is no number")
+    return value
+
+
+def _reason(value: Any) -> str:
+    if value not in REASONS:
+        raise ValueError(f"{value!r} is no reason")
+    return str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +131,22 @@ class History:
     """The last hour of observations, oldest first; safe to use from several threads.
 
     With a file each observation is a line appended to it, so that a process killed at any moment
-    loses at most the one it was writing. The file is written anew when most of it is too old.
+    loses at most the one it was writing. The file is written anew when most of it is too old. A
+    file that cannot be read or written is logged and given up: measuring goes on in memory.
     """
 
     def __init__(self, file: Path | None, now: float) -> None:
         self._lock = Lock()
         self._file = file
         self._lines = 0
-        self._kept = deque(self._load(now))
-        self.since = self._kept[0].at if self._kept else now
+        self._kept: deque[Observation] = deque()
         if file is not None:
-            self._rewrite(file)
+            try:
+                self._kept.extend(sorted(_read(file, now), key=lambda o: o.at))
+                self._rewrite(file)
+            except OSError as error:
+                self._give_up(file, error)
+        self.since = self._kept[0].at if self._kept else now
 
     def add(self, observation: Observation) -> None:
         with self._lock:
@@ -128,21 +177,13 @@ class History:
                 self._output.close()
                 self._rewrite(file)
         except OSError as error:  # a full disk must not stop the measuring
-            log("history_unwritable", file=str(file), error=str(error), until="the next restart")
-            self._file = None
+            self._give_up(file, error)
             with suppress(OSError):
                 self._output.close()
 
-    def _load(self, now: float) -> Iterator[Observation]:
-        if self._file is None or not self._file.exists():
-            return
-        for line in self._file.read_text(errors="replace").splitlines():
-            try:
-                observation = Observation.from_json(line)
-            except (ValueError, TypeError, KeyError):
-                continue  # cut off when the process was killed
-            if now - KEEP_S <= observation.at <= now:
-                yield observation
+    def _give_up(self, file: Path, error: OSError) -> None:
+        log("history_unwritable", file=str(file), error=str(error), until="the next restart")
+        self._file = None
 
     def _rewrite(self, file: Path) -> None:
         fresh = file.with_name(f"{file.name}.new")
@@ -150,3 +191,18 @@ class History:
         fresh.replace(file)
         self._lines = len(self._kept)
         self._output = file.open("a")
+
+
+def _read(file: Path, now: float) -> Iterator[Observation]:
+    """The observations of the hour before `now`; lines that are none are left out."""
+    try:
+        lines = file.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return
+    for line in lines:
+        try:
+            observation = Observation.from_json(line)
+        except ValueError:
+            continue  # cut off when the process was killed, or not ours
+        if now - KEEP_S <= observation.at <= now:
+            yield observation

@@ -1,13 +1,13 @@
 """Writes what was observed to PingTest, a run a minute, so that a pair is on the matrix pages."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from threading import Event, Thread
 from typing import Any, Final
 
 from cloudping import dynamo, runs
-from cloudping.errors import StoreError
 from cloudping.regions import CATALOGUE, Region, RegionState, RegionTable
 from cloudping.runs import (
     METHOD_CONNECT,
@@ -19,13 +19,17 @@ from cloudping.runs import (
     TargetResult,
 )
 from cloudping.settings import Settings
-from cloudping.times import floor_minute, utc_now
+from cloudping.times import floor_minute, to_iso, utc_now
 from monitor.logs import log, say
 from monitor.observations import History, Observation
 from monitor.settings import MonitorSettings
 
 MINUTE: Final = timedelta(minutes=1)
 KEPT_FOR_LATER: Final = 1440  # runs that could not be written yet: a day
+CAUGHT_UP: Final = timedelta(minutes=55)  # how far back minutes without a run are made up for
+# Two writes that fail must not take the minute: three attempts of 3 s and their pauses are 12 s.
+TIMEOUT_S: Final = 3
+ATTEMPTS: Final = 3
 
 
 def run_of(
@@ -97,6 +101,10 @@ def states(settings: MonitorSettings) -> list[RegionState]:
     ]
 
 
+def home_client(tables: Settings) -> Any:
+    return dynamo.client(tables.home_region, tables.endpoint_url or None, TIMEOUT_S, ATTEMPTS)
+
+
 class Recorder(Thread):
     """Writes each minute's run some seconds after it is over; what fails is tried again.
 
@@ -104,11 +112,18 @@ class Recorder(Thread):
     read it back from there.
     """
 
-    def __init__(self, settings: MonitorSettings, tables: Settings, history: History) -> None:
+    def __init__(
+        self,
+        settings: MonitorSettings,
+        tables: Settings,
+        history: History,
+        make_client: Callable[[Settings], Any] = home_client,
+    ) -> None:
         super().__init__(name="recorder", daemon=True)
         self._settings, self._tables, self._history = settings, tables, history
         self._grace = timedelta(seconds=settings.timeout_s + 1)
         self._waiting: deque[Run] = deque(maxlen=KEPT_FOR_LATER)
+        self._client = cache(lambda: make_client(tables))
         self._registered = False
         self._ending = Event()
 
@@ -116,17 +131,20 @@ class Recorder(Thread):
         self._ending.set()
 
     def run(self) -> None:
-        client = dynamo.client(self._tables.home_region, self._tables.endpoint_url or None)
         minute = floor_minute(utc_now())
         while True:
             due = minute + MINUTE + self._grace
             if self._ending.wait(max(0.0, (due - utc_now()).total_seconds())):
                 return
-            self.record(minute, client)
-            minute = max(minute + MINUTE, floor_minute(utc_now() - self._grace))
+            try:
+                self.record(minute)
+            except Exception as error:  # whatever it is, the next minute's run may be written
+                log("not_recorded", minute=to_iso(minute), error=repr(error))
+            # Minutes that passed while the tables kept us waiting are in the history for an hour.
+            minute = max(minute + MINUTE, floor_minute(utc_now()) - CAUGHT_UP)
 
-    def record(self, minute: datetime, client: Any) -> None:
-        """Writes the run of a minute, and those that could not be written before."""
+    def record(self, minute: datetime) -> None:
+        """Logs and writes the run of a minute, and writes those that could not be before."""
         start, end = minute.timestamp(), (minute + MINUTE).timestamp()
         observed = {
             target.key: [o for o in self._history.of(target.key, start) if o.at < end]
@@ -136,18 +154,30 @@ class Recorder(Thread):
         say(f'{{"event":"run","run":{runs.to_json(made)}}}')
         self._waiting.append(made)
         try:
-            if not self._registered:
-                self._register(RegionTable(client, self._tables.table_prefix))
-            table = RunTable(client, self._tables.table_prefix)
-            while self._waiting:
-                table.put_once(self._waiting[0])
-                self._waiting.popleft()
-        except StoreError as error:
+            self._write()
+        except Exception as error:
             log("not_written", error=str(error), waiting=len(self._waiting))
 
-    def _register(self, table: RegionTable) -> None:
-        known = {state.region.code for state in table.all()}
-        for state in states(self._settings):
-            if state.region.code not in known:  # the aggregator notes its data in it
-                table.put(state)
-        self._registered = True
+    def _write(self) -> None:
+        client, prefix = self._client(), self._tables.table_prefix
+        if not self._registered:
+            table = RegionTable(client, prefix)
+            for state in states(self._settings):
+                table.add(state)  # the aggregator notes its data in it
+            self._registered = True
+        written = RunTable(client, prefix)
+        failed: Exception | None = None
+        for _ in range(len(self._waiting)):
+            try:
+                written.put_once(self._waiting[0])
+            except Exception as error:
+                # The others go before it from now on: a run that can never be written holds none
+                # of them up. A second failure says that it is the table.
+                self._waiting.rotate(-1)
+                if failed is not None:
+                    raise
+                failed = error
+            else:
+                self._waiting.popleft()
+        if failed is not None:
+            raise failed

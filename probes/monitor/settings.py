@@ -1,6 +1,7 @@
 """The monitor's settings: a table like that of `cloudping.settings`, read once."""
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -37,12 +38,11 @@ def _host(text: str) -> tuple[str, int | None]:
         pass
     else:
         return text, None
-    host, colon, port = text.rpartition(":")
-    if not colon:
-        host, port = text, ""
-    if host.startswith("[") and host.endswith("]"):
-        host = str(ipaddress.IPv6Address(host[1:-1]))
-    elif not host or any(mark in host for mark in " /:@[]"):
+    if bracketed := _BRACKETED.fullmatch(text):
+        host = str(ipaddress.IPv6Address(bracketed["host"]))
+        return host, None if bracketed["port"] is None else _PORT[0](bracketed["port"])
+    host, colon, port = text.partition(":")
+    if not host or any(mark in text for mark in " /@[]"):
         raise ValueError
     return host, _PORT[0](port) if colon else None
 
@@ -66,6 +66,7 @@ def _is_code(text: str) -> bool:
 
 
 _PORT = whole(1, 65535)
+_BRACKETED = re.compile(r"\[(?P<host>[^]]*)\](:(?P<port>.*))?")
 
 TABLE: tuple[Setting, ...] = (
     Setting("hosts", "TARGET_HOST", "", _hosts,

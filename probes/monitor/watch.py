@@ -10,6 +10,7 @@ from chalicelib.resolve import LOOKUP_TIMEOUT_S, Family
 from chalicelib.sweep import Measured, Plan, Target, measure
 
 from cloudping.runs import Attempt
+from monitor.logs import log
 from monitor.observations import Observation
 from monitor.settings import Watched
 
@@ -65,7 +66,10 @@ class Watch(Thread):
             due = start + slot * self._interval_s
             if self._ending.wait(max(0.0, due - monotonic())):
                 return
-            self._observe(self.once(monotonic() - due))
+            try:
+                self._observe(self.once(monotonic() - due))
+            except Exception as error:  # whatever it is, the next measurement may succeed
+                log("not_measured", target=self.target.key, error=repr(error))
             # A time is missed when the next one has come as well; one that is merely late is not.
             now = int((monotonic() - start) / self._interval_s)
             if now > slot + 1:
@@ -96,7 +100,8 @@ class Watch(Thread):
         if attempt.reason is None:
             return None
         if dns_error is not None:
-            return f"dns_error: {self.target.host} does not resolve: {dns_error}"
+            what = "does not resolve" if attempt.reason == "dns_error" else "was not looked up"
+            return f"{attempt.reason}: {self.target.host} {what}: {dns_error}"
         words = _IN_WORDS[attempt.reason].format(timeout_s=self._timeout_s)
         place = self.target.key if address == self.target.host else f"{self.target.key} ({address})"
         return f"{attempt.reason}: {place}: {words}"

@@ -2,7 +2,7 @@
 
 import hashlib
 from datetime import UTC, datetime, timedelta
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -49,10 +49,10 @@ def test_numbers_and_arrays_agree_to_the_last_bit(
 def test_the_figures_of_a_seed_are_these_on_every_platform() -> None:
     """A change of this digest is a new planet: meant, or a platform that computes otherwise."""
     digest = hashlib.sha256()
-    for source, target in PAIRS:
+    for source, target in product(FEW, FEW):
         array = planet.latencies_ms(source, target, YEAR, 5)
         digest.update(np.nan_to_num(array * 1000).round().astype("<i8").tobytes())
-    assert digest.hexdigest()[:16] == "3c349a7795046c9d"
+    assert digest.hexdigest()[:16] == "7b6e1d621ca2439a"
 
 
 def test_no_time_no_figures() -> None:

@@ -33,11 +33,19 @@ def test_every_region_of_the_catalogue_is_a_stage_named_after_it() -> None:
     }
 
 
+def test_the_committed_policies_are_what_the_generator_gives() -> None:
+    folder = PROBES.folder / ".chalice" / "policies"
+    assert {file.stem for file in folder.iterdir()} == set(CATALOGUE)
+    for code in CATALOGUE:
+        committed = json.loads((folder / f"{code}.json").read_text())
+        assert committed == installation.policy(PROBES, DEFAULT, code)
+
+
 def test_prefixes_keep_two_installations_apart(tmp_path: Path) -> None:
     other = Installation(prefix="blue-")
     assert other.function_name(PROBES, "eu-west-1") == "blue-cloudping-probes-eu-west-1-probe"
     packages.copy_project(PROBES, other, tmp_path / "copy")
-    policy = (tmp_path / "copy" / ".chalice" / "policy.json").read_text()
+    policy = (tmp_path / "copy" / ".chalice" / "policies" / "eu-west-1.json").read_text()
     assert "table/blue-PingTest" in policy
     assert "table/PingTest" not in policy
     config = json.loads((tmp_path / "copy" / ".chalice" / "config.json").read_text())
@@ -92,7 +100,7 @@ def test_the_packaged_role_has_the_rights_of_the_policy_and_no_more(
     (policy,) = role["Policies"]
     assert policy["PolicyDocument"] == {
         "Version": "2012-10-17",
-        "Statement": statements(app),
+        "Statement": installation.policy(app, DEFAULT, DEFAULT.stages(app)[0])["Statement"],
     }
     assert "ManagedPolicyArns" not in role
 
@@ -222,10 +230,12 @@ def test_a_prefix_that_makes_names_too_long_is_refused() -> None:
 
 def test_only_another_partitions_probe_reads_a_secret() -> None:
     foreign = Installation(home_credentials="cloudping/home")
-    wanted = installation.policy(PROBES, foreign)["Statement"][-1]
+    wanted = installation.policy(PROBES, foreign, "cn-north-1")["Statement"][-1]
     assert wanted["Action"] == "secretsmanager:GetSecretValue"
     assert wanted["Resource"].endswith(":secret:cloudping/home-??????")
     environment = installation.config(PROBES, foreign, ["cn-north-1"])["environment_variables"]
     assert environment["CLOUDPING_HOME_CREDENTIALS"] == "cloudping/home"
     for app in APPS.values():
-        assert "secretsmanager" not in json.dumps(installation.policy(app, DEFAULT))
+        assert "secretsmanager" not in json.dumps(
+            installation.policy(app, DEFAULT, DEFAULT.home_region)
+        )

@@ -263,7 +263,7 @@ def test_a_region_that_fails_does_not_stop_the_others(operator: Operator) -> Non
     with refusing(operator.environment, bad) as url:
         said = operator.run(*arguments, expected=1, AWS_ENDPOINT_URL=url)
     assert re.search(rf"FAILED probes {bad}: .*AccessDenied", said)
-    assert "1 parts failed, the rest is in place" in said
+    assert "1 part failed, the rest is in place" in said
     assert f"{good} cloudping-probes-{good}-probe" in operator.everything()["functions"]
     table = RegionTable(operator.client("dynamodb"))
     assert {state.region.code for state in table.sources()} == {good}

@@ -17,6 +17,7 @@ _PSEUDO: Mapping[str, Any] = {
     "AWS::Partition": "aws",
     "AWS::Region": HOME,
     "AWS::AccountId": ACCOUNT,
+    "AWS::StackName": "cloudping",
     "AWS::NoValue": NO_VALUE,
     "AWS::URLSuffix": "amazonaws.com",
 }
@@ -50,10 +51,11 @@ class Stack:
 
     def __init__(self, name: str, **parameters: str) -> None:
         self._template = load_template(name)
-        self._values = {
-            key: parameters.get(key, parameter.get("Default"))
-            for key, parameter in self._template["Parameters"].items()
-        }
+        self._values: dict[str, Any] = {}
+        for key, parameter in self._template["Parameters"].items():
+            value = parameters.get(key, parameter.get("Default"))
+            is_list = parameter["Type"] == "CommaDelimitedList"
+            self._values[key] = value.split(",") if is_list else value
         self.resources: dict[str, dict[str, Any]] = {
             key: self._resolve(resource)
             for key, resource in self._template["Resources"].items()
@@ -75,7 +77,7 @@ class Stack:
         if named is None:
             service = resource["Type"].split("::")[1]
             return f"arn:aws:{_PREFIXES.get(service, service.lower())}:{HOME}:{ACCOUNT}:{key}"
-        name = self._resolve(resource["Properties"][named[0]])
+        name = self._resolve(resource["Properties"].get(named[0], key))
         return named[1].format(region=HOME, account=ACCOUNT, name=name)
 
     def _holds(self, condition: str) -> bool:
@@ -142,6 +144,8 @@ class Stack:
             case "Fn::Select":
                 at, entries = self._resolve(argument)
                 return entries[int(at)] if isinstance(entries, list) else f"{entries}[{at}]"
+            case "Fn::Base64":
+                return self._resolve(argument)
             case "Fn::GetAZs":
                 return [f"{HOME}{zone}" for zone in "abc"]
         raise ValueError(f"{function} is not resolved here")
@@ -157,4 +161,4 @@ class Stack:
         named = _ARNS.get(kind)
         if named is None:
             return name
-        return self._resolve(self._template["Resources"][name]["Properties"][named[0]])
+        return self._resolve(self._template["Resources"][name]["Properties"].get(named[0], name))

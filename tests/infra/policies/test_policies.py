@@ -18,6 +18,7 @@ import pytest
 from chalicelib import probe_run, region_watch, trigger
 
 from cloudping.account import region_status
+from cloudping.regions import CATALOGUE
 from cloudping.settings import load
 from cloudping.times import to_iso, utc_now
 from frontend import create_app
@@ -357,7 +358,11 @@ def test_recovering_is_not_for_github(recorded: Recorded) -> None:
     """It writes into history: an operator's own rights are for that (docs/deploying.md)."""
     run = Request("dynamodb:PutItem", f"arn:aws:dynamodb:{HOME}:{ACCOUNT}:table/PingTest")
     said = denied(DEPLOY, [*recorded.recovering, run])
-    assert {entry.split()[0] for entry in said} == {"dynamodb:PutItem", "logs:FilterLogEvents"}
+    actions, always = (
+        {entry.split()[0] for entry in said},
+        {"dynamodb:PutItem", "logs:FilterLogEvents"},
+    )
+    assert always <= actions <= always | {"dynamodb:Query"}  # of the index, once a run is logged
 
 
 @pytest.mark.parametrize("prefix", ["", "a-prefix-of-20-chars"])
@@ -451,7 +456,53 @@ def test_a_function_may_do_what_it_does_and_nothing_is_idle(app: App, recorded: 
 
 
 def function_policy(app: App, stage: str = HOME) -> Document:
-    return installation.policy(app, Installation())
+    return installation.policy(app, Installation(), stage)
+
+
+def put_run(source: str) -> Request:
+    table = f"arn:aws:dynamodb:{HOME}:{ACCOUNT}:table/PingTest"
+    return Request("dynamodb:PutItem", table, {"dynamodb:leadingkeys": (source,)})
+
+
+READ_SECRET = (
+    Request(  # where the boundary is, a secret's name begins with the prefix and cloudping/
+        "secretsmanager:GetSecretValue",
+        f"arn:aws:secretsmanager:cn-north-1:{ACCOUNT}:secret:cloudping/home-a1b2c3",
+    )
+)
+
+
+def test_a_probe_of_another_partition_reads_its_secret_within_the_boundary() -> None:
+    foreign = Installation(home_credentials="cloudping/home")
+    policy = installation.policy(PROBES, foreign, "cn-north-1")
+    assert iam.allows([policy], READ_SECRET, BOUNDARY)
+    other = replace(READ_SECRET, resource=READ_SECRET.resource.replace("home", "other"))
+    assert not iam.allows([policy], other, BOUNDARY)
+
+
+def writers() -> Iterator[tuple[str, Document, set[str]]]:
+    """Everything that may write runs, and the sources whose runs those are."""
+    for code in CATALOGUE:
+        yield code, function_policy(PROBES, code), {code}
+    foreign = {code for code, place in CATALOGUE.items() if place.partition != "aws"}
+    operations = Stack("operations.yaml", OtherPartitions="true")
+    user = operations.of_type("AWS::IAM::User")["HomeWriter"]
+    yield "home writer", user["Policies"][0]["PolicyDocument"], foreign
+    pair = Stack("pair.yaml", RecordSource="pair-a@us-east-2", RecordTarget="pair-b")
+    record = pair.of_type("AWS::IAM::Policy")["MonitorRecords"]
+    yield "pair", record["PolicyDocument"], {"pair-a"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "own"), [w[1:] for w in writers()], ids=[w[0] for w in writers()]
+)
+def test_nobody_writes_the_runs_of_another_source(policy: Document, own: set[str]) -> None:
+    for source in [*CATALOGUE, "pair-a", "pair-b"]:
+        assert iam.allows([policy], put_run(source)) == (source in own), source
+    table = f"arn:aws:dynamodb:{HOME}:{ACCOUNT}:table/PingTest"
+    both = {"dynamodb:leadingkeys": (min(own), "eu-north-9")}
+    assert not iam.allows([policy], Request("dynamodb:PutItem", table, both))
+    assert not iam.allows([policy], Request("dynamodb:UpdateItem", table, both))
 
 
 # The ECS agent, before the site runs: docs.aws.amazon.com/AmazonECS/latest/developerguide/
@@ -480,5 +531,6 @@ def test_nothing_of_the_boundary_is_idle(recorded: Recorded) -> None:
     needed = [*STARTING, *recorded.site]
     for found in functions(recorded).values():
         needed += found
+    needed.append(READ_SECRET)
     assert statement_that_nobody_misses([BOUNDARY], needed) == []
     assert idle(BOUNDARY, needed) == []

@@ -1,10 +1,15 @@
 """The monitor's parts: settings, schedule, history, figures, graph, answers, recording."""
 
 import json
+import math
+import os
+import re
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from threading import Event, Thread
@@ -16,6 +21,7 @@ import pytest
 from chalicelib.sweep import Measured, Plan, Target, measure
 from flask.testing import FlaskClient
 from monitor import create_app, graph, recording, views
+from monitor.metrics import BUCKETS_S
 from monitor.observations import KEEP_S, History, Observation, figures
 from monitor.settings import TABLE, MonitorSettings, Watched, load
 from monitor.state import Monitor
@@ -23,7 +29,7 @@ from monitor.watch import Watch
 
 from cloudping.errors import SettingError
 from cloudping.regions import CATALOGUE, RegionTable
-from cloudping.runs import METHOD_KERNEL, Attempt, RunTable, TargetResult
+from cloudping.runs import METHOD_KERNEL, Attempt, Run, RunTable, TargetResult
 from cloudping.settings import load as load_shared
 from cloudping.times import floor_minute, from_iso
 from tests.conftest import ROOT
@@ -50,7 +56,7 @@ def test_defaults() -> None:
 
 
 def test_several_targets() -> None:
-    text = "a.example, b.example:443,192.0.2.1,[2001:db8::1]:8443,2001:db8::2"
+    text = "a.example, b.example:443,192.0.2.1,[2001:db8::1]:8443,2001:db8::2,[::1]"
     targets = load({"TARGET_HOST": text, "TARGET_PORT": "81"}).targets
     assert [(t.host, t.port, t.key) for t in targets] == [
         ("a.example", 81, "a.example:81"),
@@ -58,6 +64,7 @@ def test_several_targets() -> None:
         ("192.0.2.1", 81, "192.0.2.1:81"),
         ("2001:db8::1", 8443, "[2001:db8::1]:8443"),
         ("2001:db8::2", 81, "[2001:db8::2]:81"),
+        ("::1", 81, "[::1]:81"),
     ]
 
 
@@ -69,6 +76,10 @@ def test_several_targets() -> None:
         ({"TARGET_HOST": "a.example:0"}, "TARGET_HOST='a.example:0'"),
         ({"TARGET_HOST": "a.example:https"}, "TARGET_HOST='a.example:https'"),
         ({"TARGET_HOST": "[a.example]:80"}, "TARGET_HOST="),
+        ({"TARGET_HOST": "[::1]:"}, "TARGET_HOST='[::1]:'"),
+        ({"TARGET_HOST": "[::1]80"}, "TARGET_HOST='[::1]80'"),
+        ({"TARGET_HOST": "[]"}, "TARGET_HOST='[]'"),
+        ({"TARGET_HOST": "a:b:80"}, "TARGET_HOST='a:b:80'"),
         ({"TARGET_HOST": "a.example,a.example:80"}, "expected each target once"),
         ({"TARGET_PORT": "65536"}, "TARGET_PORT='65536' is not usable: expected a whole number"),
         ({"CHECK_INTERVAL_SECONDS": "0"}, "CHECK_INTERVAL_SECONDS='0' is not usable: expected a"),
@@ -204,6 +215,63 @@ def test_a_measurement_longer_than_the_interval_makes_others_missed() -> None:
     assert offsets == pytest.approx([round(offset) for offset in offsets], abs=0.2)
 
 
+@pytest.mark.parametrize("broken", ["measuring", "observing"])
+def test_whatever_is_raised_the_thread_goes_on(
+    broken: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = {"measuring": 0, "observing": 0}
+
+    def fail_once(part: str) -> None:
+        calls[part] += 1
+        if part == broken and calls[part] == 1:
+            raise RuntimeError("can't start new thread")
+
+    def over_network(targets: Any, plan: Plan) -> Measured:
+        fail_once("measuring")
+        return measured(targets)
+
+    def watch_of(observe: Any, miss: Any) -> Watch:
+        def observed(observation: Observation) -> None:
+            fail_once("observing")
+            observe(observation)
+
+        return Watch(TARGET, 0.05, 1, observed, miss, over_network=over_network)
+
+    found, _ = collect(watch_of, 3)
+    assert len(found) == 3
+    (line,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert (line["event"], line["target"]) == ("not_measured", TARGET.key)
+    assert "can't start new thread" in line["error"]
+
+
+def test_no_descriptor_left_is_an_observation_and_the_thread_goes_on(
+    listener: socket.socket,
+) -> None:
+    target = target_of(listener)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def watch_of(observe: Any, miss: Any) -> Watch:
+        def observed(observation: Observation) -> None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            observe(observation)
+
+        highest = os.dup(0)
+        os.close(highest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest, hard))
+        return Watch(target, 0.05, 1, observed, miss)
+
+    try:
+        (first, second), _ = collect(watch_of, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert first.attempt.reason == "local_error"
+    assert first.error == (
+        f"local_error: {target.key}: the monitor itself could not try: "
+        "out of file descriptors, or no such network"
+    )
+    assert second.error is None and second.method == METHOD_KERNEL
+
+
 def measured(targets: dict[str, Target]) -> Measured:
     return Measured(
         {
@@ -274,6 +342,56 @@ def test_history_goes_on_when_its_file_cannot_be_written(
     assert [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()] == [
         "history_unwritable"
     ]
+
+
+GOOD: dict[str, Any] = json.loads(seen(NOW, 1.0).to_json())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(json.dumps({**GOOD, name: value}) for name, value in (
+            ("at", "x"), ("at", None), ("at", True), ("at", float("nan")), ("target", 5),
+            ("late_s", [1]), ("address", 7), ("dns_ms", "2"), ("attempt", None),
+            ("attempt", {"latency_ms": 1.0}), ("method", None), ("error", 3),
+        )),
+        *(json.dumps({**GOOD, "attempt": {**GOOD["attempt"], name: value}}) for name, value in (
+            ("latency_ms", "1"), ("latency_ms", None), ("latency_ms", float("inf")),
+            ("reason", "timeout"), ("retransmits", None), ("connect_ms", "1"),
+        )),
+        json.dumps({**GOOD, "attempt": {**GOOD["attempt"], "latency_ms": None, "reason": "bored"}}),
+        "[" * 100_000, "null", "5", "{}", "\x00\udcff",
+    ],
+)  # fmt: skip
+def test_a_line_of_the_history_that_is_none_is_left_out(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "history"
+    good = seen(NOW, 1.0)
+    text = f"{good.to_json()}\n{line}\n{seen(NOW + 1, 2.0).to_json()}\n"
+    file.write_text(text, errors="surrogateescape")
+    with closing(History(file, NOW + 10)) as history:
+        assert [o.at for o in history.of(TARGET.key)] == [NOW, NOW + 1]
+    assert len(file.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("fault", ["no folder", "a folder", "a file as a folder"])
+def test_a_history_file_that_cannot_be_is_logged_and_measuring_goes_on(
+    tmp_path: Path, fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    name = {"no folder": "gone/history", "a folder": ".", "a file as a folder": "file/history"}
+    history = History(tmp_path / name[fault], NOW)
+    history.add(seen(NOW, 1.0))
+    assert len(history.of(TARGET.key)) == 1 and history.since == NOW
+    history.close()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["event"] == "history_unwritable"
+
+
+def test_a_history_whose_lines_are_out_of_order_is_put_in_order(tmp_path: Path) -> None:
+    file = tmp_path / "history"
+    file.write_text("".join(f"{seen(NOW + k, 1.0).to_json()}\n" for k in (3, 1, 2)))
+    with closing(History(file, NOW + 10)) as history:
+        assert [o.at for o in history.of(TARGET.key)] == [NOW + 1, NOW + 2, NOW + 3]
 
 
 def test_figures_are_numpys_percentiles_and_loss_of_what_was_tried() -> None:
@@ -447,6 +565,15 @@ def test_metrics_have_the_originals_names_and_base_units(client: FlaskClient) ->
         assert line in text, line
 
 
+def test_the_bounds_of_the_histogram_are_readable_numbers(client: FlaskClient) -> None:
+    text = client.get("/metrics").get_data(as_text=True)
+    bounds = dict.fromkeys(re.findall(r'rtt_seconds_bucket\{le="([^"]+)"', text))
+    assert [float(bound) for bound in bounds] == [*BUCKETS_S, math.inf]
+    assert all(len(bound) <= 7 for bound in bounds)  # 2.2e-05, 0.00015, 4.7
+    steps = [high / low for low, high in pairwise(BUCKETS_S)]
+    assert 1.4 < min(steps) < max(steps) < 1.55
+
+
 # Recording
 
 
@@ -466,13 +593,13 @@ def recorder(client: Any, minute: datetime) -> tuple[recording.Recorder, Monitor
     history.add(seen(start + 61, 98.0))
     far = Watched("dynamodb.eu-west-1.amazonaws.com", 443)
     history.add(seen(start + 3, None, "timeout", far))
-    return recording.Recorder(settings, load_shared({}), history), settings
+    return recording.Recorder(settings, load_shared({}), history, lambda _: client), settings
 
 
 def test_a_minute_is_a_run_that_every_reader_understands(dynamodb: Any) -> None:
     minute = floor_minute(from_iso("2026-11-20T06:05:00Z"))
     made, _ = recorder(dynamodb, minute)
-    made.record(minute, dynamodb)
+    made.record(minute)
     (run,) = RunTable(dynamodb).between("office", minute, minute).runs
     assert (run.interval_s, run.attempts_per_target) == (60, 12)
     assert (run.origin, run.partition) == ("aws", "aws")
@@ -495,14 +622,97 @@ def test_runs_that_could_not_be_written_are_written_later(
     made, _ = recorder(dynamodb, minute)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RunTable, "NAME", "no_such_table")
-        made.record(minute, dynamodb)
+        made.record(minute)
     said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["event"] for line in said] == ["run", "not_written"]
     assert said[1]["waiting"] == 1 and "no_such_table" in said[1]["error"]
-    made.record(later, dynamodb)
+    made.record(later)
     assert [r.timestamp for r in RunTable(dynamodb).between("office", minute, later).runs] == [
         minute, later
     ]  # fmt: skip
+
+
+def test_a_run_that_can_never_be_written_holds_up_no_other(
+    dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minutes = [floor_minute(from_iso(f"2026-11-20T06:0{k}:00Z")) for k in (5, 6, 7)]
+    made, _ = recorder(dynamodb, minutes[0])
+    put_once = RunTable.put_once
+
+    def refuse_the_first(self: RunTable, run: Run) -> bool:
+        if run.timestamp == minutes[0]:
+            raise OverflowError("too large")
+        return put_once(self, run)
+
+    monkeypatch.setattr(RunTable, "put_once", refuse_the_first)
+    for minute in minutes:
+        made.record(minute)
+    stored = RunTable(dynamodb).between("office", minutes[0], minutes[-1]).runs
+    assert [run.timestamp for run in stored] == minutes[1:]
+    monkeypatch.undo()
+    made.record(minutes[-1])
+    assert len(RunTable(dynamodb).between("office", minutes[0], minutes[-1]).runs) == 3
+
+
+def test_broken_items_of_the_catalogue_do_not_stop_the_recorder(dynamodb: Any) -> None:
+    broken = {"region": {"S": "office"}, "active_from": {"S": "True"}}
+    for code in ("office", "us-east-1"):
+        item = {**broken, "region": {"S": code}}
+        dynamodb.put_item(TableName="cloudping_regions", Item=item)
+    minute = floor_minute(from_iso("2026-11-20T06:05:00Z"))
+    made, _ = recorder(dynamodb, minute)
+    made.record(minute)
+    assert len(RunTable(dynamodb).between("office", minute, minute).runs) == 1
+    key = {"region": {"S": "office"}}  # not the recorder's to overwrite
+    assert dynamodb.get_item(TableName="cloudping_regions", Key=key)["Item"] == broken
+
+
+def recorded(
+    made: recording.Recorder, monkeypatch: pytest.MonkeyPatch, count: int, minutes_each: int
+) -> list[datetime]:
+    """The first minutes that the thread records, when each takes so long and then fails."""
+    now = floor_minute(from_iso("2026-11-20T06:05:00Z"))
+    found: list[datetime] = []
+    enough = Event()
+
+    def record(moment: datetime) -> None:
+        nonlocal now
+        now = max(now, moment + recording.MINUTE) + minutes_each * recording.MINUTE
+        found.append(moment)
+        if len(found) == count:
+            enough.set()
+        raise KeyError("region")
+
+    monkeypatch.setattr(recording, "utc_now", lambda: now)
+    monkeypatch.setattr(made, "_grace", -recording.MINUTE)
+    monkeypatch.setattr(made, "record", record)
+    made.start()
+    assert enough.wait(10) and made.is_alive()
+    made.stop()
+    made.join(10)
+    assert not made.is_alive()
+    return found[:count]
+
+
+def test_the_recorder_goes_on_whatever_a_minute_raises(
+    dynamodb: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    minute = floor_minute(from_iso("2026-11-20T06:05:00Z"))
+    made, _ = recorder(dynamodb, minute)
+    minutes = recorded(made, monkeypatch, 4, minutes_each=1)
+    assert minutes == [minute + k * recording.MINUTE for k in range(4)]
+    assert '"not_recorded"' in capsys.readouterr().out
+
+
+def test_minutes_that_a_slow_table_kept_waiting_are_made_up_for_as_far_as_the_history_goes(
+    dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minute = floor_minute(from_iso("2026-11-20T06:05:00Z"))
+    made, _ = recorder(dynamodb, minute)
+    first, second, third = recorded(made, monkeypatch, 3, minutes_each=40)
+    assert (first, second) == (minute, minute + recording.MINUTE)
+    # By now 81 minutes have passed, of which the history has 60.
+    assert third == minute + 81 * recording.MINUTE - recording.CAUGHT_UP
 
 
 def test_attempts_keep_their_addresses_when_a_name_moves() -> None:

@@ -1,0 +1,188 @@
+"""Finds where daily series changed their level for good, or for weeks: pure numpy, many at once.
+
+A series is cut into segments of constant level by optimal partitioning (Jackson et al. 2005, the
+exact form of what PELT prunes): the cut that minimises the squared residuals plus a penalty for
+each change. Latency is autocorrelated, and the textbook penalty, made for independent noise, cuts
+such series to pieces; here the penalty grows with the noise's long-run variance, which is
+estimated robustly, so that neither the shifts themselves nor single wild days inflate it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+SHORTEST_DAYS: Final = 7  # of a level: what is shorter is an episode
+FEWEST_VALUES: Final = 4  # that a level needs, where days are missing
+_SPIKE_SIGMAS: Final = 3.0  # a day further than this from its neighbours' median is clipped to it
+_SIGMAS_OF_MAD: Final = 0.6745  # median |x| of a standard normal x
+_LARGEST_PHI: Final = 0.95
+# This times ln D is what a change must save in squared residuals over the long-run variance.
+# BIC has 2; at 3, stationary series with 0.5 to 5 % of noise and phi of 0, 0.5 and 0.8 gave 4 false
+# changes in 27,000 series of 365 days; at 2.5 they gave 24, at 2 they gave 72.
+_PENALTY: Final = 3.0
+_SERIES_AT_ONCE: Final = 64  # keeps the working arrays in the processor's cache
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """The level of a series changed.
+
+    series   its row in what was searched
+    day      column of the first day on the new level
+    until    column after the last day of that level: of the next shift, or the number of days
+    before, after
+             median of the daily values on the two levels, in the series' unit
+    sigmas   the step over its standard error, autocorrelation included
+    """
+
+    series: int
+    day: int
+    until: int
+    before: float
+    after: float
+    sigmas: float
+
+
+def find(values: Floats, *, least_step: float, least_share: float) -> list[Shift]:
+    """The level shifts of S series of D days, by series, then day.
+
+    values       S x D, one row a series; NaN where a day has no figure
+    least_step   smallest step that counts, in the unit of the values
+    least_share  the same as a share of the smaller level; the larger of both holds
+    """
+    found: list[Shift] = []
+    if values.shape[1] < 2 * SHORTEST_DAYS:
+        return found
+    clipped, sigma, phi = _noise(values, floor=least_step / 20)
+    for first in range(0, len(values), _SERIES_AT_ONCE):
+        rows = slice(first, first + _SERIES_AT_ONCE)
+        scaled = clipped[rows] / sigma[rows, None]
+        long_run = (1 + phi[rows]) / (1 - phi[rows])
+        days = np.isfinite(scaled).sum(axis=1)
+        penalty = _PENALTY * long_run * np.log(np.maximum(days, 2))
+        for k, cuts in enumerate(_partition(scaled, penalty)):
+            row = first + k
+            found += _shifts(
+                row, values[row], cuts, sigma[row] ** 2 * long_run[k], least_step, least_share
+            )
+    return found
+
+
+def _noise(values: Floats, floor: float) -> tuple[Floats, Floats, Floats]:
+    """The values with single wild days clipped, and of each series the noise's sigma and phi.
+
+    For noise that remembers a share phi of the day before (AR(1)), the variances of the differences
+    at lags 1 and 2 are 2 sigma^2 (1 - phi) and 2 sigma^2 (1 - phi^2), so their ratio is 1 + phi.
+    Few differences see a change of level; their medians do not see it at all. phi from one year of
+    one series is good to about 0.1, and one that is too small finds shifts that are none: it is
+    never taken below the median of all series, which are measured in the same way.
+    """
+    with np.errstate(invalid="ignore"):
+        middle = _median_of_three(values)
+        step = _spread(np.diff(values, axis=1))
+        reach = _SPIKE_SIGMAS * np.maximum(step, floor)[:, None]
+        clipped = np.clip(values, middle - reach, middle + reach)
+        one = np.maximum(_spread(np.diff(clipped, axis=1)), floor)
+        two = np.maximum(_spread(clipped[:, 2:] - clipped[:, :-2]), floor)
+    phi = np.clip((two / one) ** 2 - 1, 0, _LARGEST_PHI)
+    phi = np.maximum(phi, np.median(phi)) if len(phi) else phi
+    return clipped, one / np.sqrt(2 * (1 - phi)), phi
+
+
+def _median_of_three(values: Floats) -> Floats:
+    """Of each day and its neighbours; a day at the edge or beside a gap stands for itself."""
+    around = np.stack([values[:, :-2], values[:, 1:-1], values[:, 2:]])
+    result = values.copy()
+    inner = np.median(around, axis=0)
+    result[:, 1:-1] = np.where(np.isfinite(inner), inner, values[:, 1:-1])
+    return result
+
+
+def _spread(differences: Floats) -> Floats:
+    """sigma of each row from the median of its absolute values; 0 where there is none."""
+    size = np.abs(differences)
+    size = np.where(np.isfinite(size), size, np.inf)
+    size.sort(axis=1)
+    number = np.isfinite(size).sum(axis=1)
+    middle = size[np.arange(len(size)), np.maximum(number - 1, 0) // 2]
+    return np.where(number > 0, middle, 0.0) / _SIGMAS_OF_MAD
+
+
+def _partition(scaled: Floats, penalty: Floats) -> Iterator[list[int]]:
+    """For each series the columns at which a new segment begins, the first one (0) left out.
+
+    `scaled` is S x D in units of sigma. The best partition of the first t days is that of the first
+    s days and one segment behind it, for the best s: D² / 2 steps, each for all series at once.
+    """
+    series, days = scaled.shape
+    known = np.isfinite(scaled)
+    x = np.where(known, scaled - np.nanmedian(np.where(known, scaled, 0), axis=1)[:, None], 0.0)
+    number, total, square = (
+        np.concatenate([np.zeros((series, 1)), np.cumsum(part, axis=1)], axis=1)
+        for part in (known.astype(np.float64), x, x * x)
+    )
+    best = np.full((series, days + 1), np.inf)
+    best[:, 0] = -penalty
+    since = np.zeros((series, days + 1), np.int64)
+    rows = np.arange(series)
+    for end in range(SHORTEST_DAYS, days + 1):
+        starts = slice(0, end - SHORTEST_DAYS + 1)
+        many = number[:, end, None] - number[:, starts]
+        sums = total[:, end, None] - total[:, starts]
+        cost = square[:, end, None] - square[:, starts]
+        cost -= sums * sums / np.maximum(many, 1)
+        cost += best[:, starts]
+        cost[many < FEWEST_VALUES] = np.inf
+        choice = cost.argmin(axis=1)
+        best[:, end] = cost[rows, choice] + penalty
+        since[:, end] = choice
+    for row in rows:
+        cuts, end = [], days
+        while end > 0:
+            end = int(since[row, end])
+            cuts.append(end)
+        yield cuts[-2::-1]
+
+
+def _shifts(
+    row: int,
+    values: Floats,
+    cuts: Sequence[int],
+    long_run_variance: float,
+    least_step: float,
+    least_share: float,
+) -> list[Shift]:
+    """What remains of the cuts when the steps that are too small to matter are taken out."""
+    edges = [0, *cuts, len(values)]
+
+    def level(k: int) -> float:
+        return float(np.nanmedian(values[edges[k] : edges[k + 1]]))
+
+    def margin(k: int) -> float:
+        before, after = level(k - 1), level(k)
+        least = max(least_step, least_share * min(abs(before), abs(after)))
+        return abs(after - before) / least
+
+    while len(edges) > 2:
+        margins = [margin(k) for k in range(1, len(edges) - 1)]
+        smallest = int(np.argmin(margins))
+        if margins[smallest] >= 1:
+            break
+        del edges[smallest + 1]  # both sides become one level, and their neighbours are judged anew
+
+    result = []
+    for k in range(1, len(edges) - 1):
+        before, after = level(k - 1), level(k)
+        n_before, n_after = (
+            int(np.isfinite(values[edges[j] : edges[j + 1]]).sum()) for j in (k - 1, k)
+        )
+        error = np.sqrt(long_run_variance * (1 / n_before + 1 / n_after))
+        result.append(
+            Shift(row, edges[k], edges[k + 1], before, after, float(abs(after - before) / error))
+        )
+    return result

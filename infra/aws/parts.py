@@ -1,0 +1,219 @@
+"""The parts of an installation: what is to be done to each, and doing it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from cloudping import dynamo
+from cloudping.account import register
+from cloudping.regions import RegionTable
+from infra import ROOT, TEMPLATES
+from infra.aws import chalice, functions, image, packages, roles, stacks
+from infra.aws.account import Account, in_parallel, session
+from infra.aws.installation import PROBES, App
+
+PARALLEL_DEPLOYMENTS = 10
+
+
+@dataclass
+class Report:
+    """What a deployment says as it goes, what it has changed and what has failed."""
+
+    changes: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    began: float = field(default_factory=monotonic)
+
+    def say(self, text: str) -> None:
+        print(f"[{monotonic() - self.began:6.1f} s] {text}", flush=True)
+
+
+@dataclass
+class StackPart:
+    """A stack of the home region, with the parameters that this run gives it.
+
+    A parameter that this run does not say stays as it is deployed.
+    """
+
+    account: Account
+    report: Report
+    template: str
+    parameters: dict[str, str]
+    is_vital: bool = False
+    outcome: str = "nothing"
+
+    @property
+    def name(self) -> str:
+        return self.account.installation.stack_name(self.template)
+
+    @property
+    def path(self) -> Path:
+        return TEMPLATES / f"{self.template}.yaml"
+
+    @property
+    def formation(self) -> Any:
+        return self.account.client("cloudformation")
+
+    def plan(self) -> list[str]:
+        self.parameters = stacks.kept(self.formation, self.name, self.path) | self.parameters
+        self.outcome = stacks.plan(
+            self.formation, self.name, self.path, self.parameters, self.account.installation.tags
+        )
+        return [f"stack {self.name}: {self.outcome}"]
+
+    @property
+    def is_needed(self) -> bool:
+        return self.outcome != "nothing"
+
+    def carry_out(self) -> None:
+        outcome = stacks.apply(
+            self.formation, self.name, self.path, self.parameters, self.account.installation.tags
+        )
+        self.report.changes += outcome != "unchanged"
+        self.report.say(f"stack {self.name} {outcome}")
+
+
+@dataclass
+class SitePart(StackPart):
+    """The front end: the stack with an empty registry first, then its image, then the site."""
+
+    builds_image: bool = False
+
+    def plan(self) -> list[str]:
+        super().plan()
+        if self._lacks_image and self.outcome == "nothing":
+            self.outcome = "update"
+        return [f"stack {self.name}: {self.outcome}"]
+
+    @property
+    def _lacks_image(self) -> bool:
+        return self.builds_image or not self.parameters.get("Image")
+
+    def carry_out(self) -> None:
+        super().carry_out()
+        outputs = stacks.outputs(stacks.describe(self.formation, self.name) or {})
+        if self._lacks_image:
+            ecr = self.account.client("ecr")
+            self.parameters["Image"] = image.push(ecr, outputs["Registry"], self.report.say)
+            super().carry_out()
+        self.report.say(f"front end: {outputs['Url']}")
+
+
+@dataclass
+class FunctionsPart:
+    """An app's functions in all of its regions; one that fails does not stop the others."""
+
+    account: Account
+    report: Report
+    app: App
+    codes: Sequence[str]
+    is_vital: bool = False
+    outdated: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.app.name
+
+    @property
+    def project(self) -> Path:
+        prefix = self.account.installation.prefix or "default"
+        return ROOT / "dist" / "deploy" / f"{self.account.partition}-{prefix}" / self.app.name
+
+    def plan(self) -> list[str]:
+        """Packages the app, then asks every region; one that cannot say counts as failed."""
+        installation = self.account.installation
+        zip_file = packages.build_if_changed(self.app, installation, self.project)
+        self.report.say(f"{self.name} packaged: {zip_file.stat().st_size / 1e6:.1f} MB")
+
+        def is_current(code: str) -> bool:
+            return functions.is_current(self.app, installation, code, zip_file, session())
+
+        for code, answer in in_parallel(is_current, self.codes):
+            if isinstance(answer, Exception):
+                self.report.failed[f"{self.name} {code}"] = str(answer)
+            elif not answer:
+                self.outdated.append(code)
+        self.outdated.sort()
+        of = len(self.codes)
+        if not self.outdated:
+            return [f"{self.name}: {of} of {of} unchanged"]
+        return [f"{self.name}: {len(self.outdated)} of {of} to deploy: {', '.join(self.outdated)}"]
+
+    @property
+    def is_needed(self) -> bool:
+        return bool(self.outdated)
+
+    def carry_out(self) -> None:
+        if not self.outdated:
+            return
+        boundary = roles.boundary(self.account)
+        self._each(self.outdated, lambda code: roles.make(self.account, self.app, code, boundary))
+        stages = [code for code in self.outdated if f"{self.name} {code}" not in self.report.failed]
+        deployed = chalice.deploy_all(self.app, self.project, stages, PARALLEL_DEPLOYMENTS)
+        for done, (code, error) in enumerate(deployed, 1):
+            if error is not None:
+                self.report.failed[f"{self.name} {code}"] = str(error)
+                self.report.say(f"{self.name} {code}: failed ({done} of {len(stages)}): {error}")
+            else:
+                self.report.changes += 1
+                self.report.say(f"{self.name} {code}: deployed ({done} of {len(stages)})")
+
+    def _each(self, codes: Sequence[str], work: Callable[[str], Any]) -> None:
+        for code, error in in_parallel(work, codes):
+            if isinstance(error, Exception):
+                self.report.failed[f"{self.name} {code}"] = f"role: {error}"
+
+
+@dataclass
+class TargetsPart:
+    """The regions that are measured: all of the catalogue and of the account."""
+
+    account: Account
+    report: Report
+    status: Mapping[str, str]
+    name: str = "targets"
+    is_vital: bool = True
+    is_needed: bool = False  # goes with the rest: there is no plan of it without the tables
+
+    def plan(self) -> list[str]:
+        return []
+
+    def carry_out(self) -> None:
+        home = self.account.installation.home_region
+        if added := register(region_table(self.account), session(), home, self.status):
+            self.report.changes += len(added)
+            self.report.say(f"{len(added)} regions added as targets")
+
+
+@dataclass
+class SourcesPart:
+    """The regions whose probe is in place, noted as sources on their schedule."""
+
+    account: Account
+    report: Report
+    codes: Sequence[str]
+    name: str = "sources"
+    is_vital: bool = True
+    is_needed: bool = False
+
+    def plan(self) -> list[str]:
+        return []
+
+    def carry_out(self) -> None:
+        table = region_table(self.account)
+        interval_s = self.account.installation.settings.probe_interval_minutes * 60
+        known = {state.region.code: state for state in table.all()}
+        for code in self.codes:
+            is_there = f"{PROBES.name} {code}" not in self.report.failed
+            if is_there and known[code].interval_s != interval_s:
+                table.note_source(code, interval_s)
+                self.report.changes += 1
+
+
+Part = StackPart | FunctionsPart | TargetsPart | SourcesPart
+
+
+def region_table(account: Account) -> RegionTable:
+    installation = account.installation
+    return RegionTable(dynamo.client(installation.home_region), installation.prefix)
