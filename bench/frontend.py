@@ -241,26 +241,36 @@ def plain() -> Flask:
     return app
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+def until_ready(port: int, seconds: float) -> None:
+    """Waits until the site has data to show."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError(f"nothing on port {port} was ready within {seconds:.0f} s")
+
+
 @contextmanager
 def serving(app: str) -> Iterator[tuple[int, int]]:
     """gunicorn as in the image, on a free port of this machine: port and pid of the master."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environ = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port),
                "FRONTEND_REQUESTS_PER_MINUTE": "0"}  # fmt: skip
     command = [sys.executable, "-m", "gunicorn", "-c", "frontend/serving/gunicorn.conf.py",
                "--log-level", "warning", f"bench.frontend:{app}()"]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, env=environ)
     try:
-        for _ in range(300):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
-                    break
-            except OSError:
-                time.sleep(0.1)
-        else:
-            raise RuntimeError(f"{app} did not get ready within 30 s")
+        until_ready(port, 30)
         yield port, process.pid
     finally:
         process.send_signal(signal.SIGTERM)

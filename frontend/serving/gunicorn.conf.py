@@ -9,7 +9,9 @@ bind = f"{os.environ.get('HOST', '0.0.0.0')}:{os.environ.get('PORT', '8080')}"  
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 worker_class = "frontend.serving.worker.Worker"
 threads = 16  # they wait for DynamoDB only
-worker_connections = 500  # a worker; the one that kept it waiting longest makes room for the next
+worker_connections = 800  # a worker; of the client that has most, one makes room for the next
+limit_request_line = limit_request_field_size = 8190
+forwarded_allow_ips = ""  # no peer may set SCRIPT_NAME or the scheme; see serving/clients.py
 sendfile = False  # it would wait for the client
 keepalive = 75  # longer than the load balancer's idle timeout of 60 s
 timeout = 30
