@@ -16,7 +16,7 @@ from typing import Any
 
 from cloudping import dynamo
 from cloudping.errors import ItemError, StoreError, UnknownRegionError
-from cloudping.times import from_iso, to_iso
+from cloudping.times import from_iso, to_iso, utc_now
 
 EARTH_RADIUS_KM = 6371.0088  # mean radius R1, IUGG
 # Light in a vacuum over the group index of standard single-mode fibre at 1550 nm (1.4682,
@@ -189,7 +189,8 @@ class RegionState:
     """A region as an installation knows it: one item of `cloudping_regions`.
 
     `is_source`: a probe runs there. `is_target`: probes measure it. `interval_s` is the source's
-    schedule (0 when it is no source); the two data timestamps are None before the first run.
+    schedule (0 when it is no source), `source_since` when it got it (None: before this was noted);
+    the two data timestamps are None before the first run.
     `is_announced` is False until the operator has been told of a region that was found.
     """
 
@@ -201,6 +202,7 @@ class RegionState:
     earliest_data: datetime | None = None
     latest_data: datetime | None = None
     is_announced: bool = True
+    source_since: datetime | None = None
 
 
 class RegionTable:
@@ -243,8 +245,10 @@ class RegionTable:
         self._set(code, {"earliest_data": to_iso(earliest), "latest_data": to_iso(latest)})
 
     def note_source(self, code: str, interval_s: int) -> None:
-        """Sets a source's schedule, 0 where no probe runs any more; the rest of the item stays."""
-        self._set(code, {"active_from": str(interval_s > 0), "interval_s": interval_s})
+        """Sets a source's schedule, from now on; 0 where no probe runs any more."""
+        since = to_iso(utc_now())
+        schedule = {"active_from": str(interval_s > 0), "interval_s": interval_s}
+        self._set(code, {**schedule, "source_since": since})
 
     def note_announced(self, code: str) -> None:
         """Notes that the operator has been told of the region; the rest of the item stays."""
@@ -327,6 +331,8 @@ def _to_item(state: RegionState) -> dynamo.Item:
         item["earliest_data"] = to_iso(state.earliest_data)
     if state.latest_data is not None:
         item["latest_data"] = to_iso(state.latest_data)
+    if state.source_since is not None:
+        item["source_since"] = to_iso(state.source_since)
     return item
 
 
@@ -357,6 +363,7 @@ def _from_item(item: dynamo.Item, table: str) -> RegionState:
             earliest_data=moment(attribute := "earliest_data"),
             latest_data=moment(attribute := "latest_data"),
             is_announced=item.get("announced") != "False",
+            source_since=moment(attribute := "source_since"),
         )
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise ItemError(

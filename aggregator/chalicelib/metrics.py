@@ -5,13 +5,16 @@ or a right of its own. Never a metric a region, which would cost more than the m
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from cloudping.distribution import Distribution
 from cloudping.errors import ItemError
 from cloudping.periods import HOUR, floor
+from cloudping.regions import RegionState
 from cloudping.runs import LOSS_REASONS, REASONS
 
 from .rollup import Tables
@@ -20,6 +23,8 @@ NAMESPACE: Final = "CloudPing"
 # After three intervals without a run, and the time that one may take, a source is silent.
 SILENT_INTERVALS: Final = 3
 GRACE: Final = timedelta(minutes=2)
+# So many connects without an answer before a target counts as dead: two runs of a single source.
+DEAD_FROM: Final = 10
 _LOST: Final = [REASONS.index(reason) for reason in LOSS_REASONS]
 
 
@@ -27,9 +32,11 @@ _LOST: Final = [REASONS.index(reason) for reason in LOSS_REASONS]
 class Health:
     """What the alarms watch.
 
-    `failed_runs` were due in the last whole hour and did not come, `loss_pct` is of that hour's
-    connects (None without any); `lateness_s` is how far the newest data of the slowest source that
-    is not silent lie behind its schedule.
+    `failed_runs` were due in the last whole hour and did not come. `dead_targets` answered none of
+    that hour's connects, of any source; `newly_dead` are those of them that were not dead an
+    aggregator's interval before. `loss_pct` is of that hour's connects to the others (None without
+    any): a region that is down for months must not hide what happens to the rest. `lateness_s` is
+    how far the newest data of the slowest source that is not silent lie behind its schedule.
     """
 
     sources: int
@@ -37,34 +44,70 @@ class Health:
     failed_runs: int
     lateness_s: float
     loss_pct: float | None
+    dead_targets: tuple[str, ...] = ()
+    newly_dead: tuple[str, ...] = ()
 
 
-def measure(tables: Tables, now: datetime) -> Health:
-    """Reads the catalogue and each source's last whole hour, after the aggregator's run."""
+@dataclass(slots=True)
+class _Hour:
+    """What all sources together saw in an hour, by target: connects lost and answered."""
+
+    due: int = 0
+    made: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+    answered: Counter[str] = field(default_factory=Counter)
+
+    def add(self, distribution: Distribution) -> None:
+        self.due += distribution.scheduled_runs
+        self.made += distribution.runs
+        lost = distribution.failures[:, _LOST].sum(axis=1)
+        answered = distribution.sample_counts()
+        for target, losses, answers in zip(distribution.targets, lost, answered, strict=True):
+            self.lost[target] += int(losses)
+            self.answered[target] += int(answers)
+
+    @property
+    def dead(self) -> set[str]:
+        return {t for t, lost in self.lost.items() if lost >= DEAD_FROM and not self.answered[t]}
+
+
+def measure(tables: Tables, now: datetime, interval: timedelta = timedelta(hours=1)) -> Health:
+    """Reads the catalogue and each source's last whole hour, after the aggregator's run.
+
+    `interval` is the aggregator's own: what has died since its last run is news in this one.
+    """
     bad: list[ItemError] = []
     sources = tables.regions.sources(bad)
     hour = floor(HOUR, now) - timedelta(hours=1)
-    silent, late_s, due, made, lost, answered = len(bad), 0.0, 0, 0, 0, 0
+    earlier = hour - max(timedelta(hours=1), interval)
+    last, before = _Hour(), _Hour()
+    silent, late_s = len(bad), 0.0
     for state in sources:
-        interval = timedelta(seconds=state.interval_s)
-        age = None if state.latest_data is None else now - state.latest_data
-        if age is None or age > SILENT_INTERVALS * interval + GRACE:
+        since, every = _last_sign(state), timedelta(seconds=state.interval_s)
+        if since is None or now - since > SILENT_INTERVALS * every + GRACE:
             silent += 1
         else:
-            late_s = max(late_s, (age - interval).total_seconds())
-        for bucket in tables.distributions.between(state.region.code, HOUR, hour, hour):
-            distribution = bucket.distribution
-            due += distribution.scheduled_runs
-            made += distribution.runs
-            lost += int(distribution.failures[:, _LOST].sum())
-            answered += int(distribution.counts.sum())
+            late_s = max(late_s, (now - since - every).total_seconds())
+        for start, found in ((hour, last), (earlier, before)):
+            for bucket in tables.distributions.between(state.region.code, HOUR, start, start):
+                found.add(bucket.distribution)
+    lost = sum(count for target, count in last.lost.items() if target not in last.dead)
+    connects = lost + last.answered.total()
     return Health(
         sources=len(sources) + len(bad),
         silent_sources=silent,
-        failed_runs=max(0, due - made),
+        failed_runs=max(0, last.due - last.made),
         lateness_s=round(late_s, 1),
-        loss_pct=round(100 * lost / (lost + answered), 3) if lost + answered else None,
+        loss_pct=round(100 * lost / connects, 3) if connects else None,
+        dead_targets=tuple(sorted(last.dead)),
+        newly_dead=tuple(sorted(last.dead - before.dead)),
     )
+
+
+def _last_sign(state: RegionState) -> datetime | None:
+    """A source that has got its schedule just now is not silent for having no run of it yet."""
+    known = [moment for moment in (state.latest_data, state.source_since) if moment is not None]
+    return max(known, default=None)
 
 
 def line(health: Health, installation: str, now: datetime) -> str:
@@ -74,6 +117,7 @@ def line(health: Health, installation: str, now: datetime) -> str:
         "FailedRuns": ("Count", health.failed_runs),
         "LatenessSeconds": ("Seconds", health.lateness_s),
         "LossPercent": ("Percent", health.loss_pct),
+        "NewlyDeadTargets": ("Count", len(health.newly_dead)),
     }
     known = {name: entry for name, entry in values.items() if entry[1] is not None}
     content: dict[str, Any] = {
@@ -90,6 +134,7 @@ def line(health: Health, installation: str, now: datetime) -> str:
         "event": "health",
         "Installation": installation,
         "sources": health.sources,
+        "dead_targets": list(health.dead_targets),
         **{name: value for name, (_, value) in known.items()},
     }
     return json.dumps(content)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -41,7 +42,9 @@ def say_health(installed: Tables, settings: Settings) -> None:
     """One line in the log, from which CloudWatch makes the metrics that the alarms watch."""
     moment = utc_now()
     installation = f"{settings.table_prefix}cloudping"
-    said = metrics.line(metrics.measure(installed, moment), installation, moment)
+    every = timedelta(minutes=settings.aggregator_interval_minutes)
+    health = metrics.measure(installed, moment, every)
+    said = metrics.line(health, installation, moment)
     print(said, flush=True)  # noqa: T201 - Lambda's log
 
 

@@ -69,7 +69,7 @@ PROBE_OVERHEAD_S = 1.5
 CONNECT_BYTES = 240  # sent for a connect: SYN, ACK, FIN, ACK with their headers
 WRITE_OVERHEAD = 3 * KB  # TLS and HTTP around a write
 LAMBDA_LOG = 500  # bytes of START, END and REPORT, and what CloudWatch adds to a line
-ALARMS, METRICS = 10, 4
+ALARMS, METRICS = 11, 5
 # What a site reads in a month, by frontend/snapshot.py: the states of all sources each minute, each
 # row of the matrix six times an hour and when it changes, the keys of a day's runs every 15 min.
 SITE_REFRESHES, SITE_ROW_READS, SITE_KEY_READS = (HOURS_A_MONTH * n for n in (60, 4 * 6 + 4, 4))
