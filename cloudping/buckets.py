@@ -172,6 +172,25 @@ class DistributionTable:
             self._client, self.name, (to_item(bucket, updated_at) for bucket in buckets)
         )
 
+    def forget(self, region: str, level: str, before: datetime) -> int:
+        """Deletes the source's buckets of a level that begin before a moment; returns how many."""
+        end = f"{level}#{before.strftime(START_FORMAT[level])}"
+        items = dynamo.pages(
+            self._client.query,
+            self.name,
+            KeyConditionExpression="#region = :region AND #bucket BETWEEN :level AND :end",
+            ProjectionExpression="#region, #bucket",
+            ExpressionAttributeNames={"#region": "region", "#bucket": "bucket"},
+            ExpressionAttributeValues={
+                ":region": {"S": region},
+                ":level": {"S": f"{level}#"},
+                ":end": {"S": end},
+            },
+        )
+        old = [item for item in items if item["bucket"] != end]
+        dynamo.write_batches(self._client, self.name, deleted=old)
+        return len(old)
+
     def state(self, region: str) -> State | None:
         with dynamo.translated(self.name, "get_item"):
             answer = self._client.get_item(

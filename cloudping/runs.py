@@ -482,6 +482,20 @@ class RunTable:
                 batch.bad.append(error)
         return batch
 
+    def forget(self, region: str, before: datetime) -> int:
+        """Deletes the source's runs of before a moment; returns how many there were."""
+        items = dynamo.pages(
+            self._client.query,
+            self.name,
+            KeyConditionExpression="#region = :region AND #timestamp < :before",
+            ProjectionExpression="#region, #timestamp",
+            ExpressionAttributeNames={"#region": "region", "#timestamp": "timestamp"},
+            ExpressionAttributeValues={":region": {"S": region}, ":before": {"S": to_iso(before)}},
+        )
+        old = list(items)
+        dynamo.write_batches(self._client, self.name, deleted=old)
+        return len(old)
+
     def page(
         self,
         region_from: str,

@@ -372,6 +372,11 @@ class HistoryTable:
                 ExpressionAttributeValues={f":d{n}": {"S": text} for n, text in days.items()},
             )
 
+    def forget(self, pairs: Iterable[tuple[str, str]], month: date) -> None:
+        """Deletes the days of a month, named by any day of it, of these pairs."""
+        keys = ({"pair": f"{a}#{b}", "month": f"{month:%Y-%m}"} for a, b in pairs)
+        dynamo.write_batches(self._client, self.name, deleted=keys)
+
     def replace(self, days: Iterable[Day]) -> None:
         """Writes whole months in batches, without a look at what is there: for a new table."""
         ordered = sorted(days, key=_order)

@@ -17,10 +17,11 @@ from typing import Any
 import boto3
 
 from cloudping.regions import CATALOGUE, Region, RegionState, RegionTable, region
+from cloudping.times import utc_now
 from infra import ROOT
 from infra.aws import chalice, functions, installation, packages, stacks
 from infra.aws.installation import AGGREGATOR, PROBES, Installation
-from infra.local import history
+from infra.local import history, upkeep
 from infra.local.server import HOST, Child, LocalError, check_port_free, start_ministack
 
 HOME_REGION = "us-east-2"
@@ -132,12 +133,20 @@ class Stack:
                 self._write_history("all timeframes, simulated", history.write_year)
                 self._deploy()
                 self._say(f"everything is in place: {page}, new figures every minute")
-                while not self.stop.wait(1):
-                    self._check()
+                self._keep_running()
             except Stopped:
                 pass
             self._say("stopping; saving the data")
         self._say("stopped")
+
+    def _keep_running(self) -> None:
+        """Returns when it is asked to stop; meanwhile the local AWS is kept small."""
+        tidy_at = time.monotonic() + upkeep.EVERY_S
+        while not self.stop.wait(1):
+            self._check()
+            if time.monotonic() >= tidy_at:
+                upkeep.tidy(self._session, HOME_REGION, self.sources, self.targets, utc_now())
+                tidy_at = time.monotonic() + upkeep.EVERY_S
 
     def _say(self, text: str) -> None:
         print(f"[{time.monotonic() - self._began:5.1f} s] {text}", flush=True)
@@ -179,12 +188,6 @@ class Stack:
             {"Prefix": "", "DeletionProtection": "false"},
         )
         client = self._client("dynamodb")
-        if outcome == "created":
-            # MiniStack's CloudFormation ignores a table's time to live; its DynamoDB does not.
-            client.update_time_to_live(
-                TableName="PingTest",
-                TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires_at"},
-            )
         table = RegionTable(client)
         known = {state.region.code: state for state in table.all()}
         for place in CATALOGUE.values():
