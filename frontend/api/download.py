@@ -2,15 +2,19 @@
 
 import csv
 import io
+import logging
 import zipfile
 from collections.abc import Iterator
 from datetime import date
 from typing import Any, Final
 
+from cloudping.errors import ItemError
 from cloudping.summaries import PERCENTILES
 from cloudping.times import utc_now
 from frontend.api.formats import LICENCE_TEXT, cell
 from frontend.api.rows import figures_row
+
+log = logging.getLogger(__name__)
 
 DAILY_COLUMNS: Final = ("date", "region_from", "region_to", "samples", "mean", "stddev", "min",
                         "max", *(f"p_{p}" for p in PERCENTILES), "loss_pct", "coverage_pct",
@@ -18,8 +22,12 @@ DAILY_COLUMNS: Final = ("date", "region_from", "region_to", "samples", "mean", "
 
 
 def zipped(pairs: list[tuple[str, str]], first: date, last: date, store: Any) -> Iterator[bytes]:
-    """A ZIP as it is made: never more than a pair's year in memory."""
+    """A ZIP as it is made: never more than a pair's year in memory.
+
+    Pairs that cannot be read are named in a file of their own.
+    """
     buffer = _Drain()
+    left_out: list[str] = []
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("LICENCE.txt", LICENCE_TEXT)
         table = zipfile.ZipInfo("daily.csv", utc_now().timetuple()[:6])  # else it is of 1980
@@ -29,7 +37,13 @@ def zipped(pairs: list[tuple[str, str]], first: date, last: date, store: Any) ->
             writer = csv.DictWriter(out, DAILY_COLUMNS, extrasaction="ignore", restval="")
             writer.writeheader()
             for source, target in pairs:
-                for day in store.history_of(source, target, first, last):
+                try:
+                    days = store.history_of(source, target, first, last)
+                except ItemError as error:  # the answer has begun: it must not end in the middle
+                    log.error("%s", error)
+                    left_out.append(f"{source} to {target}: what is stored of it cannot be read\n")
+                    continue
+                for day in days:
                     row = {
                         "date": day.day.isoformat(),
                         "region_from": source,
@@ -41,6 +55,8 @@ def zipped(pairs: list[tuple[str, str]], first: date, last: date, store: Any) ->
                 out.flush()
                 yield buffer.drain()
             out.detach()
+        if left_out:
+            archive.writestr("LEFT_OUT.txt", "".join(left_out))
     yield buffer.drain()
 
 

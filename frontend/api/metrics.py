@@ -15,6 +15,7 @@ from frontend.data.site import snapshot
 from frontend.data.snapshot import Snapshot
 from frontend.serving.cache import keep
 from frontend.views import status
+from frontend.views.figures import is_mixed
 
 blueprint = Blueprint("metrics", __name__)
 
@@ -85,10 +86,15 @@ class _Collector:
         day_lost = GaugeMetricFamily("cloudping_day_loss_ratio",
                                      "Share of the last day's attempts that were lost.",
                                      labels=PAIR)  # fmt: skip
+        mixed = GaugeMetricFamily("cloudping_day_mixed",
+                                  "1 for a pair whose samples of the last day were measured in "
+                                  "several ways; absent for the others.", labels=PAIR)  # fmt: skip
         for pair, cell in self._snapshot.cells.get("1D", {}).items():
+            if is_mixed(cell.figures):
+                mixed.add_metric(pair, 1)
             for p in PERCENTILES:
                 if p in cell.figures.percentiles:
                     day.add_metric((*pair, str(p)), cell.figures.percentiles[p] / 1000)
             if cell.figures.loss_pct is not None:
                 day_lost.add_metric(pair, cell.figures.loss_pct / 100)
-        yield from (median, lost, day, day_lost)
+        yield from (median, lost, day, day_lost, mixed)

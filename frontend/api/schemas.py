@@ -171,6 +171,9 @@ class BinSchema(ma.Schema):
 class DistributionSchema(_Rows):
     samples = ma.fields.Integer()
     failures = ma.fields.Dict(keys=ma.fields.String(), values=ma.fields.Integer())
+    methods = ma.fields.List(
+        ma.fields.String(), metadata={"description": "how the samples were measured"}
+    )
     data = ma.fields.List(ma.fields.Nested(BinSchema))
 
 

@@ -226,7 +226,11 @@ def distribution(args: dict[str, Any], source: str, target: str) -> Response:
         rows.BIN,
         SHORT_CACHE,
         origins={found.origin},
-        more={"samples": sum(found.counts), "failures": found.failures},
+        more={
+            "samples": sum(found.counts),
+            "failures": found.failures,
+            "methods": list(found.methods),
+        },
         timeframe=args["timeframe"],
     )
 
@@ -271,10 +275,11 @@ def daily(args: dict[str, Any]) -> Response:
     first = args["start"] or last - timedelta(days=30)
     if not 0 <= (last - first).days <= MAX_DAYS:
         abort(400, f"{first} to {last} is not usable: up to {MAX_DAYS} days, start before end.")
-    pairs = sorted({pair for frame in snapshot().cells.values() for pair in frame})
     place = site().store.download()
     place.__enter__()  # given back when the stream is closed, however it ends
-    response = Response(zipped(pairs, first, last, site().store), mimetype="application/zip")
+    response = Response(
+        zipped(snapshot().pairs, first, last, site().store), mimetype="application/zip"
+    )
     response.call_on_close(lambda: place.__exit__(None, None, None))
     name = f"cloudping-daily-{first}-{last}.zip"
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'

@@ -89,10 +89,17 @@ class Keeper:
         now = self._clock()
         client = self._client()
         states = self._states(client, old)
-        codes = [state.region.code for state in states if state.is_source]
+        known = {state.region.code for state in states}
+        # A region that measures no more has rows until its windows have passed.
+        rows = {source for frame in old.cells.values() for source, _ in frame} & known
+        codes = [s.region.code for s in states if s.is_source or s.region.code in rows]
         runs, seen = self._runs(client, old, [s for s in states if s.is_source], now)
-        cells: dict[str, Mapping[Pair, Summary]] = {NOW: _last_runs(old, runs)}
-        cells |= self._figures(client, old, codes, now)
+        read = {NOW: _last_runs(old, runs), **self._figures(client, old, codes, now)}
+        # Figures of a region whose item was deleted are in the table still; nobody renews them.
+        cells: dict[str, Mapping[Pair, Summary]] = {
+            name: {pair: cell for pair, cell in frame.items() if known.issuperset(pair)}
+            for name, frame in read.items()
+        }
         # Until every timeframe has figures they are wanted soon; later reads must not be felt.
         self._pause_s = PAUSE_S if all(cells[name] for name in TIMEFRAMES) else 0.0
         return Snapshot(old.number + 1, now, states, cells, runs, seen)

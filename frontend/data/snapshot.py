@@ -49,6 +49,15 @@ class Snapshot:
         return [state for state in self.states if state.is_target]
 
     @property
+    def pairs(self) -> list[Pair]:
+        """All that may have a history: those with a figure, and from each region that has or had a
+        probe to every other."""
+        have = {pair for frame in self.cells.values() for pair in frame}
+        codes = [state.region.code for state in self.states]
+        measured_from = [s.region.code for s in self.states if s.is_source or s.latest_data]
+        return sorted(have | {(source, target) for source in measured_from for target in codes})
+
+    @property
     def regions(self) -> Mapping[str, Region]:
         """Every region known: the catalogue's, and what the table says of them."""
         return {**CATALOGUE, **{state.region.code: state.region for state in self.states}}

@@ -52,12 +52,16 @@ def _within(seconds: float, lock: "threading.Lock | threading.Semaphore") -> Ite
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How often each latency was seen: `units` of 0.01 ms, ascending, and `counts` beside it."""
+    """How often each latency was seen: `units` of 0.01 ms, ascending, and `counts` beside it.
+
+    `methods` are those by which the samples were measured.
+    """
 
     units: tuple[int, ...]
     counts: tuple[int, ...]
     failures: dict[str, int]
     origin: str | None
+    methods: tuple[str, ...] = ()
 
 
 NO_HISTOGRAM: Final = Histogram((), (), {}, None)
@@ -131,8 +135,10 @@ class Store:
             buckets: list[Bucket] = []
             for level, starts in windows.cover(begin, end):
                 buckets += self._distributions().between(source, level, starts[0], starts[-1])
-            merged = merge(bucket.distribution.only(target) for bucket in buckets)
-            return _histogram(merged, origin_of(buckets) if buckets else None)
+            parts = [(bucket.method, bucket.distribution.only(target)) for bucket in buckets]
+            methods = sorted({method for method, part in parts if len(part.counts)})
+            merged = merge(part for _, part in parts)
+            return _histogram(merged, origin_of(buckets) if buckets else None, tuple(methods))
 
         return self._once(("histogram", source, target, begin, end), ask)
 
@@ -162,11 +168,12 @@ class Store:
         return DistributionTable(self._client(), self._prefix)
 
 
-def _histogram(merged: Distribution, origin: str | None) -> Histogram:
+def _histogram(merged: Distribution, origin: str | None, methods: tuple[str, ...]) -> Histogram:
     failures = merged.failures[0] if len(merged.failures) else ()
     return Histogram(
         units=tuple(int(u) for u in merged.units),
         counts=tuple(int(c) for c in merged.counts),
         failures={r: int(n) for r, n in zip(REASONS, failures, strict=False) if n},
         origin=origin,
+        methods=methods,
     )

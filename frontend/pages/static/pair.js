@@ -57,6 +57,15 @@ function even(rows, step) {
   return { xs, pick: (field) => xs.map((t) => at.get(t)?.[field] ?? null) };
 }
 
+// Which of the drawn points have samples that were measured in several ways.
+function mixed(rows) {
+  const found = rows.filter((row) => row.methods.length > 1);
+  if (!found.length) return undefined;
+  const methods = [...new Set(found.flatMap((row) => row.methods))].sort().join(", ");
+  const last = found[found.length - 1].at;
+  return `${found.length} of ${rows.length} points are mixed, measured in several ways (${methods}): ${found[0].at} to ${last}.`;
+}
+
 function history(into, rows, backRows, step, key) {
   const { xs, pick } = even(rows, step);
   const back = new Map(backRows.map((row) => [Date.parse(row.at) / 1000, row.p_50]));
@@ -98,11 +107,13 @@ const DRAW = {
     const [rows, back] = await both("history");
     if (rows.length < 2) return "Not enough days yet.";
     history(into, rows, back, 86400, "day");
+    return mixed(rows);
   },
   async hour(into) {
     const [rows, back] = await both("history?resolution=hour");
     if (rows.length < 2) return "Not enough hours yet.";
     history(into, rows, back, 3600, "hour");
+    return mixed(rows);
   },
   async samples(into) {
     const { data } = await get(`${root.dataset.base}/samples`);
@@ -123,7 +134,7 @@ const DRAW = {
     }), [spread, data.map((s) => s.latency_ms), data.map((s) => (s.latency_ms == null ? ground : null))]);
   },
   async distribution(into) {
-    const { data, samples } = await get(`${root.dataset.base}/distribution?timeframe=1W`);
+    const { data, samples, methods } = await get(`${root.dataset.base}/distribution?timeframe=1W`);
     if (!samples) return "No distribution yet.";
     // Bins over the middle 99 %: the rare far ones would squeeze all others into one bar.
     const at = (share) => {
@@ -151,7 +162,10 @@ const DRAW = {
           paths: window.uPlot.paths.bars({ size: [0.95, 40], align: 1 }) },
       ],
     }), [xs, counts]);
-    if (beyond) return `${beyond.toLocaleString("en")} of ${samples.toLocaleString("en")} samples lie beyond ${xs[80].toFixed(1)} ms.`;
+    const said = [];
+    if (beyond) said.push(`${beyond.toLocaleString("en")} of ${samples.toLocaleString("en")} samples lie beyond ${xs[80].toFixed(1)} ms.`);
+    if (methods.length > 1) said.push(`They are mixed, measured in several ways: ${methods.join(", ")}.`);
+    return said.join(" ");
   },
 };
 

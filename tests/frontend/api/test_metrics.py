@@ -5,6 +5,9 @@ import subprocess
 import pytest
 from flask.testing import FlaskClient
 
+from tests.frontend.conftest import show
+from tests.frontend.pages.test_pages import mixed
+
 
 def test_metrics_are_clean_and_in_base_units(web: FlaskClient) -> None:
     text = web.get("/metrics").text
@@ -23,3 +26,9 @@ def test_metrics_are_clean_and_in_base_units(web: FlaskClient) -> None:
         [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False
     )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def test_a_mixed_day_says_so(web: FlaskClient) -> None:
+    pair = '{region_from="us-east-1",region_to="eu-west-1"}'
+    assert f"cloudping_day_mixed{pair} 1.0" in show(mixed()).get("/metrics").text
+    assert "cloudping_day_mixed{" not in web.get("/metrics").text

@@ -1,14 +1,18 @@
 import json
+from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from openapi_spec_validator import validate
 
-from cloudping.runs import ORIGIN_SIMULATED
+from cloudping.buckets import Bucket, DistributionTable
+from cloudping.distribution import from_attempts
+from cloudping.periods import HOUR, floor
+from cloudping.runs import METHOD_IMPORTED, METHOD_KERNEL, ORIGIN_SIMULATED
 from frontend.api import schemas
 from tests.frontend.api.conftest import PAIR, rows
-from tests.frontend.conftest import installation, show, site_of
+from tests.frontend.conftest import installation, show, site_of, this_minute
 
 
 def test_the_document_is_valid_openapi_and_describes_every_route(web: FlaskClient) -> None:
@@ -98,6 +102,18 @@ def test_history_by_day_and_hour(stored: FlaskClient) -> None:
     hours = stored.get(f"{PAIR}/history?resolution=hour").json
     assert hours is not None
     assert [(row["samples"], row["p_50"]) for row in hours["data"]] == [(3, 68.0)]
+
+
+def test_a_mixed_distribution_says_so(stored: FlaskClient, dynamodb: Any) -> None:
+    before = stored.get(f"{PAIR}/distribution").json
+    assert before is not None and before["methods"] == [METHOD_KERNEL]
+    hour = floor(HOUR, this_minute())
+    found = from_attempts(["eu-west-1"], [0], [80.0], int(hour.timestamp()))
+    bucket = Bucket("us-east-1", HOUR, hour, METHOD_IMPORTED, "aws", found)
+    DistributionTable(dynamodb).write([bucket], this_minute())
+    body = stored.get(f"{PAIR}/distribution?timeframe=1W").json
+    assert body is not None and body["methods"] == [METHOD_KERNEL, METHOD_IMPORTED]
+    assert body["samples"] == 4
 
 
 def test_distribution(stored: FlaskClient) -> None:

@@ -169,6 +169,39 @@ def test_a_region_whose_item_is_broken_costs_itself_and_no_more(
     assert list(keeper.snapshot.states) == states()
 
 
+@pytest.mark.parametrize("code", ["eu-west-1", "cn-north-1"])
+@pytest.mark.parametrize("restarted", [True, False])
+def test_a_region_whose_item_was_deleted_is_shown_no_more(
+    dynamodb: Any, code: str, restarted: bool
+) -> None:
+    """Its rows are in the table still: nothing renews or deletes them."""
+    fill(dynamodb)
+    keeper = Keeper(lambda: dynamodb, "", 60, this_minute)
+    keeper.refresh()
+    assert all(any(code in pair for pair in keeper.snapshot.cells[f]) for f in TIMEFRAMES)
+    before = keeper.snapshot.cells
+    dynamodb.delete_item(TableName="cloudping_regions", Key={"region": {"S": code}})
+    if restarted:
+        keeper = Keeper(lambda: dynamodb, "", 60, this_minute)
+    keeper.refresh()
+    for frame, cells in keeper.snapshot.cells.items():
+        assert cells == {pair: c for pair, c in before[frame].items() if code not in pair}
+
+
+def test_the_rows_of_a_region_that_measures_no_more_are_read_on(dynamodb: Any) -> None:
+    """The aggregator goes on with its windows until they are empty."""
+    fill(dynamodb)
+    keeper = Keeper(lambda: dynamodb, "", 60, this_minute)
+    keeper.refresh()
+    RegionTable(dynamodb).note_source("eu-west-1", 0)
+    keeper.refresh()
+    assert ("eu-west-1", "us-east-1") in keeper.snapshot.cells["1D"]
+    gone = SummaryTable(dynamodb).of_source("1D", "eu-west-1")
+    SummaryTable(dynamodb).delete(gone)
+    keeper.refresh()
+    assert not any(source == "eu-west-1" for source, _ in keeper.snapshot.cells["1D"])
+
+
 def test_what_is_missing_is_said_in_the_order_in_which_it_comes(dynamodb: Any) -> None:
     keeper = Keeper(lambda: dynamodb, "", 60)
 

@@ -77,6 +77,11 @@ def test_a_mixed_figure_is_marked_on_every_page(path: str) -> None:
     assert "mixed" not in show(installation()).get(path).text
 
 
+def test_the_tiles_of_a_mixed_pair_say_so() -> None:
+    text = show(mixed()).get("/pair/us-east-1/eu-west-1").text
+    assert re.search(r"The figures of 1 day are <abbr[^>]*>mixed</abbr>", text)
+
+
 def test_a_name_that_no_template_has_is_an_error(web: FlaskClient) -> None:
     with web.application.app_context(), pytest.raises(UndefinedError, match="'nothing'"):
         render_template_string("{% if nothing %}x{% endif %}")
