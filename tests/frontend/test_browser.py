@@ -1,5 +1,6 @@
 """Every page in headless Chromium, wide and narrow, light and dark."""
 
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, ViewportSize, expect, sync_playwright
 from werkzeug.serving import make_server
 
 from cloudping.regions import CATALOGUE, RegionState
@@ -138,6 +139,29 @@ def test_all_graphs_of_a_pair_are_drawn(page: Page) -> None:
         section.scroll_into_view_if_needed()
         expect(section.locator("canvas").first).to_be_visible()
     assert page.locator("canvas").count() == 6  # year and weeks have loss beneath
+
+
+def test_the_graphs_say_what_is_mixed(page: Page) -> None:
+    two = ["kernel-1", "original-1"]
+
+    def mix(route: Route) -> None:
+        body = route.fetch().json()
+        if "samples" in body:
+            body["methods"] = two
+        else:
+            body["data"][0]["methods"] = body["data"][2]["methods"] = two
+        route.fulfill(json=body)
+
+    page.route(re.compile("/(history|distribution)"), mix)
+    page.goto("/pair/us-east-1/eu-west-1")
+    for name, said in (
+        ("day", "2 of 59 points are mixed, measured in several ways (kernel-1, original-1)"),
+        ("hour", "2 of 49 points are mixed"),
+        ("distribution", "They are mixed, measured in several ways: kernel-1, original-1."),
+    ):
+        section = page.locator(f'.graph[data-graph="{name}"]')
+        section.scroll_into_view_if_needed()
+        expect(section.locator(".plot .note")).to_contain_text(said)
 
 
 def test_figure_timeframe_and_filters_live_in_the_address(page: Page) -> None:
