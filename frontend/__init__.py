@@ -13,7 +13,7 @@ from frontend import api, pages
 from frontend.data.keeper import Keeper
 from frontend.data.site import EXTENSION, Site
 from frontend.data.store import Store
-from frontend.serving.cache import PageCache, Wsgi
+from frontend.serving.cache import PageCache, Request, Wsgi
 from frontend.serving.hosts import Hosts
 from frontend.serving.limits import RateLimit
 
@@ -42,6 +42,7 @@ def create_app(
         static_folder="pages/static",
         static_url_path="/static",
     )
+    app.request_class = Request
     app.extensions[EXTENSION] = Site(settings, keeper, store)
     api.init_app(app)
     pages.init_app(app, api.document)

@@ -1,6 +1,7 @@
 """What is read from the tables on request: history, samples, distributions; bounded and cached."""
 
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -89,12 +90,13 @@ class Store:
             if key in self._answers:
                 return cast(T, self._answers[key])
             turn = self._asking.setdefault(key, threading.Lock())
+        end = time.monotonic() + WAIT_S
         with _within(WAIT_S, turn):
             with self._lock:
                 if key in self._answers:
                     return cast(T, self._answers[key])
             try:
-                with _within(WAIT_S, self._places):
+                with _within(max(0.0, end - time.monotonic()), self._places):
                     answer = ask()
                 with self._lock:
                     self._answers[key] = answer

@@ -73,7 +73,7 @@ def _page(metric: str, frame: str) -> str:
     view = matrix.build(
         current, chosen, utc_now(), 60 * site().settings.aggregator_interval_minutes
     )
-    given = {name: value for name, value in request.args.items() if value and name in FILTERS}
+    given = {name: value for name in FILTERS if (value := request.args.get(name))}
 
     regions = [state.region for state in current.states]
     return render_template(
