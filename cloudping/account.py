@@ -8,6 +8,9 @@ from cloudping.errors import CloudPingError, ItemError
 from cloudping.regions import CATALOGUE, RegionState, RegionTable, provisional
 
 ENABLED: Final = frozenset({"ENABLED", "ENABLED_BY_DEFAULT"})
+# GovCloud has no endpoint of Account Management (docs.aws.amazon.com/general/latest/gr/
+# account.html) and no region to opt in to: an account there has all of them.
+_WITHOUT_ACCOUNT_API: Final = frozenset({"aws-us-gov"})
 # Public parameters that AWS keeps for every region.
 _LONG_NAME = "/aws/service/global-infrastructure/regions/{}/longName"
 

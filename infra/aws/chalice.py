@@ -22,11 +22,29 @@ class DeployError(CloudPingError):
     """`chalice deploy` failed for a stage; carries the end of what it said."""
 
 
+def package_of(project: Path) -> Path:
+    """Where a project that was packaged has its zip."""
+    return project / "package" / "package.zip"
+
+
 def deploy(app: App, project: Path, stage: str) -> None:
-    """`chalice deploy` of one stage into the region of the same name; raises DeployError."""
+    """`chalice deploy` of one stage into the region of the same name; raises DeployError.
+
+    Chalice takes a package that is there under the name that it would give it. The name follows
+    from the order in which the file system lists a project's files, so that each copy has its own.
+    """
+    from chalice.deploy.packager import DependencyBuilder, LambdaDeploymentPackager
+    from chalice.utils import UI, OSUtils
+
+    packager = LambdaDeploymentPackager(OSUtils(), DependencyBuilder(OSUtils()), UI())
+    python = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    offered = Path(packager.deployment_package_filename(str(project), python))
+    offered.parent.mkdir(exist_ok=True)
+    if not offered.exists():
+        os.link(package_of(project), offered)
     said = call(project, "deploy", stage)
-    if "Could not install dependencies" in said:
-        raise DeployError(f"{app.name} {stage}: chalice left dependencies out of the zip")
+    if "Reusing existing deployment package" not in said:
+        raise DeployError(f"{app.name} {stage}: chalice made a package of its own: {said}")
 
 
 def deploy_all(
@@ -64,6 +82,7 @@ def deploy_all(
 
 
 def call(project: Path, command: str, stage: str, *arguments: str) -> str:
+    """Runs Chalice in a project; returns what it said, raises PackageError or DeployError."""
     environment = {
         **os.environ,
         "AWS_DEFAULT_REGION": stage,

@@ -8,9 +8,10 @@ from typing import Any
 
 from cloudping import dynamo
 from cloudping.account import register
+from cloudping.errors import CloudPingError
 from cloudping.regions import RegionTable
 from infra import ROOT, TEMPLATES
-from infra.aws import chalice, functions, image, packages, roles, stacks
+from infra.aws import chalice, functions, image, packages, roles, stacks, tables
 from infra.aws.account import Account, in_parallel, session
 from infra.aws.installation import PROBES, App
 
@@ -72,6 +73,36 @@ class StackPart:
         )
         self.report.changes += outcome != "unchanged"
         self.report.say(f"stack {self.name} {outcome}")
+
+
+@dataclass
+class TablesPart(StackPart):
+    """The tables, made so that a first creation that fails leaves nothing in its own way.
+
+    Roll-back deletes what it has just made (RetainExceptOnCreate), which a protected table would
+    refuse: protection comes in a second step, once all tables are there.
+    """
+
+    is_vital: bool = True
+
+    def plan(self) -> list[str]:
+        lines = super().plan()
+        if self.outcome == "create" and (found := tables.existing(self.account)).all:
+            raise CloudPingError(
+                f"{', '.join(found.all)} in {self.account.installation.home_region} already, "
+                f"without the stack {self.name}: for tables of your own, see "
+                "docs/deploying.md#tables-without-their-stack; if they are somebody else's, "
+                "say --prefix"
+            )
+        return lines
+
+    def carry_out(self) -> None:
+        if self.outcome == "create":
+            protected = self.parameters
+            self.parameters = protected | {"DeletionProtection": "false"}
+            super().carry_out()
+            self.parameters = protected
+        super().carry_out()
 
 
 @dataclass

@@ -27,6 +27,10 @@ _STUCK: Final = {
 }
 
 
+class NotOursError(CloudPingError):
+    """Something bears the name of ours and is somebody else's."""
+
+
 class StackError(CloudPingError):
     """A stack could not be brought to its template; says which resource failed and why."""
 
@@ -56,7 +60,8 @@ def apply(
     """Brings the stack to its template; returns `created`, `updated` or `unchanged`.
 
     Waits for what is in progress: a deployment that was killed leaves it running. A stack whose
-    creation failed is deleted first. Raises StackError where it is not ours, stuck, or fails.
+    creation failed is deleted first. Raises NotOursError where it is somebody else's, StackError
+    where it is stuck or fails.
     """
     request = _request(name, template, parameters, tags)
     _owned(client, name, tags)
@@ -127,11 +132,11 @@ def is_ours(found: Sequence[Mapping[str, str]], tags: Mapping[str, str]) -> bool
 
 
 def _owned(client: Any, name: str, tags: Mapping[str, str]) -> dict[str, Any] | None:
-    """The stack; None when there is none. Raises StackError for one that is somebody else's."""
+    """The stack; None when there is none. Raises NotOursError for one that is somebody else's."""
     stack = describe(client, name)
     if stack is not None and not is_ours(stack.get("Tags", ()), tags):
         said = ", ".join(f"{key}={value}" for key, value in tags.items())
-        raise StackError(
+        raise NotOursError(
             f"stack {name} is somebody else's: its tags are not {said}; nothing was done to it"
         )
     return stack

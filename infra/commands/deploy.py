@@ -18,7 +18,7 @@ from dataclasses import replace
 from cloudping.account import ENABLED, region_status
 from cloudping.errors import CloudPingError
 from cloudping.regions import CATALOGUE, partition_of
-from infra.aws import account, roles
+from infra.aws import account, home, roles, tables
 from infra.aws.account import Account, in_parallel
 from infra.aws.installation import AGGREGATOR, PROBES, WATCH
 from infra.aws.parts import (
@@ -28,6 +28,7 @@ from infra.aws.parts import (
     SitePart,
     SourcesPart,
     StackPart,
+    TablesPart,
     TargetsPart,
 )
 from infra.commands import terminal
@@ -114,6 +115,7 @@ class Deployment:
         """(opt-in status by region, regions for probes)."""
         named = account.chosen(self.args.regions)
         status = region_status(account.session(), self.account.asked)
+        home.check(self.account, status)
         if self.args.opt_in:
             self._opt_in(status)
         codes = named or sorted(code for code, said in status.items() if said in ENABLED)
@@ -146,7 +148,12 @@ class Deployment:
             return [probes]
         home = [self.account.installation.home_region]
         parts: list[Part] = [
-            StackPart(self.account, self.report, "tables", self._prefix, is_vital=True),
+            TablesPart(
+                self.account,
+                self.report,
+                tables.STACK,
+                self._prefix | {"DeletionProtection": "true"},
+            ),
             StackPart(self.account, self.report, "operations", self._operations()),
             TargetsPart(self.account, self.report, status),
             FunctionsPart(self.account, self.report, AGGREGATOR, home),
@@ -161,6 +168,9 @@ class Deployment:
     @property
     def _prefix(self) -> dict[str, str]:
         return {"Prefix": self.account.installation.prefix}
+
+    def _tables(self) -> dict[str, str]:
+        return self._prefix | {"DeletionProtection": "true"}
 
     def _operations(self) -> dict[str, str]:
         minutes = self.account.installation.settings.aggregator_interval_minutes

@@ -1,31 +1,28 @@
 """Remove everything that deploy made, in every region; the tables stay unless you say --tables.
 
 Goes by the names that an installation gives, not by files of an earlier deployment, so it finds
-what another machine or a plain `chalice deploy` has made, and finishes what was interrupted. What
-it removed is listed and counted; what could not be is listed too, and the exit code is 1.
+what another machine or a plain `chalice deploy` has made, and finishes what was interrupted. Only
+what our stack or our tags own is removed: whatever else bears such a name is listed and left. What
+could not be removed is listed too, and the exit code is 1.
 """
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Iterator
-from itertools import chain
-from typing import Any
+from dataclasses import dataclass, field
 
 from cloudping import dynamo
 from cloudping.account import ENABLED, region_status
-from cloudping.buckets import DistributionTable
 from cloudping.errors import CloudPingError, StoreError
 from cloudping.regions import CATALOGUE, RegionTable, partition_of
-from cloudping.runs import RunTable
-from cloudping.summaries import HistoryTable, SummaryTable
-from infra.aws import account, stacks
+from infra.aws import account, functions, home, stacks, tables
 from infra.aws.account import Account, in_parallel
-from infra.aws.functions import NOT_FOUND
-from infra.aws.installation import AGGREGATOR, PROBES, WATCH, App
+from infra.aws.installation import AGGREGATOR, PROBES, WATCH
+from infra.aws.stacks import NotOursError
 from infra.commands import terminal
 
-TABLES = (RunTable, RegionTable, DistributionTable, SummaryTable, HistoryTable)
-# What AWS answers in a region that the account has not enabled: nothing of ours runs there.
+# What AWS answers in a region that the account has not enabled, where nothing of ours can run; but
+# also where it has: version 1 tokens of STS's global endpoint are good for default regions only
+# (docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_enable-regions.html).
 _NOT_ENABLED = frozenset(
     {"UnrecognizedClientException", "InvalidClientTokenId", "AuthFailure", "OptInRequired"}
 )
@@ -33,6 +30,15 @@ _NOT_ENABLED = frozenset(
 
 class DestroyFailedError(CloudPingError):
     """Something could not be removed."""
+
+
+@dataclass
+class Removal:
+    """What `remove` did: how many of each kind, what it left as somebody else's, what failed."""
+
+    removed: Counter[str] = field(default_factory=Counter)
+    left: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
     named = account.chosen(args.regions)
     if named and args.tables:
         raise CloudPingError("--regions leaves the rest running, which needs the tables")
+    status = region_status(account.session(), found.asked)
+    home.check(found, status)
     what = f"the probes in {args.regions}" if named else "everything"
     what += ", the tables and all their data included" if args.tables else " but the tables"
     terminal.confirm(
@@ -54,98 +62,91 @@ def run(args: argparse.Namespace) -> int:
         args.yes,
         word="delete" if args.tables else "yes",
     )
-    removed, failed = remove(found, named, args.tables)
-    for kind, count in sorted(removed.items()):
+    done = remove(found, named, args.tables, status)
+    for kind, count in sorted((+done.removed).items()):
         print(f"{count:4} {kind} removed")
-    if not removed:
+    for name, why in sorted(done.left.items()):
+        print(f"left: {name}: {why}")
+    if not +done.removed and not done.left:
         print("nothing was there")
-    if failed:
-        for name, why in sorted(failed.items()):
+    if done.failed:
+        for name, why in sorted(done.failed.items()):
             print(f"NOT removed: {name}: {why}")
-        raise DestroyFailedError(f"{len(failed)} could not be removed; run the same again")
+        raise DestroyFailedError(f"{len(done.failed)} could not be removed; run the same again")
     return 0
 
 
-def remove(found: Account, named: list[str], tables: bool) -> tuple[Counter[str], dict[str, str]]:
-    """Removes an installation, or the probes of some regions; returns (counts, failures)."""
-    removed: Counter[str] = Counter()
-    failed: dict[str, str] = {}
-    stages = [(PROBES, code) for code in named or _regions(found)]
-    home = found.installation.home_region
+def remove(found: Account, named: list[str], with_tables: bool, status: dict[str, str]) -> Removal:
+    """Removes an installation, or the probes of some regions.
+
+    `status` is what the account says of its regions: an answer that a region is not enabled is
+    believed only where the account says so too.
+    """
+    done = Removal()
+    stages = [(PROBES, code) for code in named or _regions(found, status)]
+    installation = found.installation
     is_whole = not named and found.is_home
     if is_whole:
-        stages += [(app, home) for app in (AGGREGATOR, WATCH)]
-    for (app, code), kinds in in_parallel(lambda stage: list(_stage(found, *stage)), stages):
-        if isinstance(kinds, Exception):
-            if not _is_not_enabled(kinds):
-                failed[f"{app.name} {code}"] = str(kinds)
+        stages += [(app, installation.home_region) for app in (AGGREGATOR, WATCH)]
+    for (app, code), kinds in in_parallel(
+        lambda stage: functions.remove(stage[0], installation, stage[1], account.session()), stages
+    ):
+        if isinstance(kinds, NotOursError):
+            done.left[f"{app.name} {code}"] = str(kinds)
+        elif isinstance(kinds, Exception):
+            if not _says_not_enabled(kinds):
+                done.failed[f"{app.name} {code}"] = str(kinds)
+            elif status.get(code) in ENABLED:
+                done.failed[f"{app.name} {code}"] = (
+                    f"{kinds}; the account has this region enabled, so these credentials are not "
+                    "good there: sign in at a regional STS endpoint "
+                    "(AWS_STS_REGIONAL_ENDPOINTS=regional) or with a key"
+                )
         else:
-            removed.update(kinds)
-    if found.is_home and not tables:
-        _note_removed(found, [code for app, code in stages if app is PROBES])
+            done.removed.update(kinds)
+    if found.is_home and not with_tables:
+        gone = [code for app, code in stages if app is PROBES and not _is_in(done, code)]
+        _note_removed(found, gone)
     if is_whole:
-        formation = found.client("cloudformation")
-        for template in ("frontend", "operations", *(["tables"] if tables else [])):
-            name = found.installation.stack_name(template)
-            try:
-                if template == "tables":
-                    removed["tables"] += _tables(found)
-                removed["stacks"] += stacks.delete(formation, name, found.installation.tags)
-            except CloudPingError as error:
-                failed[f"stack {name}"] = str(error)
-    return +removed, failed
+        _remove_stacks(found, done, with_tables)
+    return done
 
 
-def _regions(found: Account) -> list[str]:
+def _is_in(done: Removal, code: str) -> bool:
+    """True where the probe of a region is not gone: it goes on being a source."""
+    return f"{PROBES.name} {code}" in (done.failed | done.left)
+
+
+def _remove_stacks(found: Account, done: Removal, with_tables: bool) -> None:
+    formation = found.client("cloudformation")
+    for template in ("frontend", "operations", *([tables.STACK] if with_tables else [])):
+        name = found.installation.stack_name(template)
+        try:
+            if template == tables.STACK:
+                _remove_tables(found, done)
+            done.removed["stacks"] += stacks.delete(formation, name, found.installation.tags)
+        except NotOursError as error:
+            done.left[f"stack {name}"] = str(error)
+        except CloudPingError as error:
+            done.failed[f"stack {name}"] = str(error)
+
+
+def _remove_tables(found: Account, done: Removal) -> None:
+    """The tables themselves, which their stack would leave."""
+    there = tables.existing(found)
+    for name in there.ours:
+        tables.delete(found, name)
+        done.removed["tables"] += 1
+    done.left |= {f"table {name}": why for name, why in there.others.items()}
+
+
+def _regions(found: Account, status: dict[str, str]) -> list[str]:
     """Every region in which a probe may be: of the catalogue and of the account."""
-    status = region_status(account.session(), found.asked)
     codes = {code for code, said in status.items() if said in ENABLED} | CATALOGUE.keys()
     return sorted(code for code in codes if partition_of(code) == found.partition)
 
 
-def _stage(found: Account, app: App, code: str) -> Iterator[str]:
-    """Removes a stage's rule, function, role and log group; yields the kind of each removed."""
-    installation = found.installation
-    name, rule = installation.function_name(app, code), installation.rule_name(app, code)
-    role, group = installation.role_name(app, code), installation.log_group(app, code)
-    events, iam = found.client("events", code), found.client("iam", code)
-    # The function goes before its log group, to which its last run writes.
-    steps: list[tuple[str, Callable[[], Any]]] = [
-        ("rules", lambda: _rule(events, rule)),
-        ("functions", lambda: found.client("lambda", code).delete_function(FunctionName=name)),
-        ("roles", lambda: _role(iam, role)),
-        ("log groups", lambda: found.client("logs", code).delete_log_group(logGroupName=group)),
-    ]
-    return chain.from_iterable(_if_there(kind, step) for kind, step in steps)
-
-
-def _if_there(kind: str, remove_it: Callable[[], Any]) -> Iterator[str]:
-    from botocore.exceptions import ClientError
-
-    try:
-        remove_it()
-    except ClientError as error:
-        if error.response["Error"]["Code"] not in NOT_FOUND:
-            raise
-    else:
-        yield kind
-
-
-def _rule(events: Any, name: str) -> None:
-    targets = events.list_targets_by_rule(Rule=name)["Targets"]
-    if targets:
-        events.remove_targets(Rule=name, Ids=[found["Id"] for found in targets])
-    events.describe_rule(Name=name)  # delete_rule is silent about one that is not there
-    events.delete_rule(Name=name)
-
-
-def _role(iam: Any, name: str) -> None:
-    for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
-        iam.delete_role_policy(RoleName=name, PolicyName=policy)
-    iam.delete_role(RoleName=name)
-
-
-def _is_not_enabled(error: Exception) -> bool:
+def _says_not_enabled(error: Exception) -> bool:
     response = getattr(error, "response", {})
     return response.get("Error", {}).get("Code") in _NOT_ENABLED
 
@@ -160,23 +161,3 @@ def _note_removed(found: Account, codes: list[str]) -> None:
     except StoreError as error:
         if "ResourceNotFound" not in str(error):
             raise
-
-
-def _tables(found: Account) -> int:
-    """Deletes the tables themselves, which their stack would leave; returns how many."""
-    from botocore.exceptions import ClientError
-
-    client = dynamo.client(found.installation.home_region)
-    count = 0
-    for table in TABLES:
-        name = found.installation.prefix + table.NAME
-        try:
-            if client.describe_table(TableName=name)["Table"].get("DeletionProtectionEnabled"):
-                client.update_table(TableName=name, DeletionProtectionEnabled=False)
-            client.delete_table(TableName=name)
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in NOT_FOUND:
-                raise CloudPingError(f"table {name}: {error}") from error
-        else:
-            count += 1
-    return count

@@ -17,7 +17,7 @@ from cloudping.buckets import DistributionTable
 from cloudping.regions import RegionState, RegionTable, partition_of
 from cloudping.runs import LOSS_REASONS, NOT_MEASURED_REASONS, Run, RunTable
 from cloudping.times import to_iso, utc_now
-from infra.aws import account, stacks
+from infra.aws import account, stacks, tables
 from infra.aws.account import Account, in_parallel
 from infra.aws.functions import NOT_FOUND
 from infra.aws.installation import AGGREGATOR, PROBES, WATCH, App
@@ -136,6 +136,7 @@ def look(found: Account, codes: Sequence[str], now: datetime) -> Status:
     problems += [] if states else ["no region is a source: nothing is deployed"]
     problems += _aggregator_problems(found, counted_until, now)
     problems += [f"front end: {shown.problem}"] if shown.problem else []
+    problems += tables.faults(found)
     problems += _mixed_versions(sources)
     return Status(
         at=now,

@@ -12,6 +12,8 @@ import boto3
 import pytest
 
 from cloudping.regions import CATALOGUE
+from cloudping.runs import RunTable
+from infra.aws.tables import TABLES
 from infra.local.server import HOST, start_ministack
 from tests.conftest import HOME_REGION, ROOT
 
@@ -98,3 +100,21 @@ def everything(environment: dict[str, str], prefix: str = "") -> dict[str, list[
         kind: [name for name in names if f"{prefix}cloudping" in name.lower() or kind == "tables"]
         for kind, names in found.items()
     }
+
+
+def put_right(environment: dict[str, str], prefix: str = "") -> None:
+    """What docs/runbook.md says of a restored table, for tables as MiniStack's stack makes them.
+
+    Its CloudFormation ignores time to live and recovery; its DynamoDB does not.
+    """
+    dynamodb = client(environment, "dynamodb")
+    for table in TABLES:
+        name = prefix + table.NAME
+        dynamodb.update_continuous_backups(
+            TableName=name,
+            PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
+        )
+    dynamodb.update_time_to_live(
+        TableName=prefix + RunTable.NAME,
+        TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires_at"},
+    )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -14,8 +15,9 @@ import pytest
 from cloudping.errors import SettingError
 from cloudping.regions import CATALOGUE
 from infra.aws import chalice, installation, packages
-from infra.aws.chalice import PackageError
+from infra.aws.chalice import DeployError, PackageError
 from infra.aws.installation import AGGREGATOR, APPS, PROBES, App, Installation
+from tests.conftest import ROOT
 
 DEFAULT = Installation()
 
@@ -113,9 +115,110 @@ def test_the_zip_has_no_tests_caches_or_local_parts(packaged: tuple[App, Path]) 
     assert not [name for name in own if "__pycache__" in name or "test" in name]
 
 
+def test_a_zip_says_nothing_of_the_machine_that_made_it(tmp_path: Path) -> None:
+    """Modes, times, order and the maker's system differ; the content is the same."""
+    files = {"app.py": "a", "cloudping/__init__.py": "", "chalicelib/run.py": "r" * 5000}
+    made = []
+    for number, (names, mode, year) in enumerate(
+        [(sorted(files), 0o100600, 2001), (sorted(files, reverse=True), 0o100777, 2026)]
+    ):
+        with zipfile.ZipFile(tmp_path / f"{number}.made", "w", zipfile.ZIP_DEFLATED) as content:
+            for name in names:
+                entry = zipfile.ZipInfo(name, (year, 1, 1, 0, 0, 0))
+                entry.external_attr = mode << 16
+                content.writestr(entry, files[name])
+        packages.normalise(tmp_path / f"{number}.made", tmp_path / f"{number}.zip")
+        made.append((tmp_path / f"{number}.zip").read_bytes())
+    assert made[0] == made[1]
+    with zipfile.ZipFile(tmp_path / "0.zip") as content:
+        assert {name: content.read(name).decode() for name in content.namelist()} == files
+        assert {entry.external_attr >> 16 for entry in content.infolist()} == {0o100644}
+
+
+def test_the_tests_of_libraries_stay_out_and_no_others(packaged: tuple[App, Path]) -> None:
+    app, zip_file = packaged
+    with zipfile.ZipFile(zip_file) as content:
+        names = content.namelist()
+    assert not [name for name in names if "/tests/" in name]
+    if app is AGGREGATOR:
+        assert {"numpy/testing/__init__.py", "pandas/_testing/__init__.py"} <= set(names)
+
+
+BUILD = """
+import sys
+from pathlib import Path
+from infra.aws import packages
+from infra.aws.installation import PROBES, Installation
+print(packages.build(PROBES, Installation(), Path(sys.argv[1])))
+"""
+
+
+def test_another_checkout_makes_the_same_zip(tmp_path: Path) -> None:
+    """Other umask, other folder (below one called vendor), other file system, other order."""
+    memory = Path("/dev/shm")  # noqa: S108 - another file system, where there is one
+    where = memory if os.access(memory, os.W_OK) else tmp_path
+    built = []
+    with TemporaryDirectory(dir=where, ignore_cleanup_errors=True) as folder:
+        other = Path(folder) / "vendor" / "checkout"
+        paths = [p for part in ("cloudping", "infra", "probes") for p in (ROOT / part).rglob("*")]
+        for path in sorted(paths, reverse=True):
+            if path.is_file() and "__pycache__" not in path.parts:
+                target = other / path.relative_to(ROOT)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(path.read_bytes())
+        link = other / "probes" / "vendor" / "cloudping"
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to("../../cloudping")
+        for root, umask in ((ROOT, 0o022), (other, 0o077)):
+            out = Path(folder) / f"out-{umask}"
+            done = subprocess.run(
+                [sys.executable, "-c", BUILD, out],
+                cwd=root,
+                umask=umask,
+                env={**os.environ, "PYTHONPATH": str(root)},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            built.append(Path(done.stdout.strip()).read_bytes())
+    assert built[0] == built[1]
+
+
+def test_a_fingerprint_sees_every_source_below_whatever_folder(tmp_path: Path) -> None:
+    root = tmp_path / "vendor" / "checkout"
+    (root / "cloudping").mkdir(parents=True)
+    (root / PROBES.name / "vendor").mkdir(parents=True)
+    before = packages.fingerprint(PROBES, DEFAULT, root)
+    seen = {before}
+    for name in ("cloudping/a.py", "probes/app.py"):
+        (root / name).write_text("changed")
+        seen.add(packages.fingerprint(PROBES, DEFAULT, root))
+    assert len(seen) == 3
+    (root / PROBES.name / "vendor" / "x.py").write_text("the link's content counts elsewhere")
+    assert packages.fingerprint(PROBES, DEFAULT, root) in seen
+
+
+def test_a_copy_deploys_the_zip_as_it_is_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chalice would make a package of its own under another name, with other bytes."""
+    copy = tmp_path / "copy"
+    packages.copy_project(PROBES, DEFAULT, copy)
+    chalice.package_of(copy).parent.mkdir()
+    chalice.package_of(copy).write_bytes(b"ours")
+    said = ["Reusing existing deployment package.\n", "Creating deployment package.\n"]
+    monkeypatch.setattr(chalice, "call", lambda *_: said.pop(0))
+    chalice.deploy(PROBES, copy, "eu-west-1")
+    (offered,) = (copy / ".chalice" / "deployments").iterdir()
+    assert offered.read_bytes() == b"ours"
+    with pytest.raises(DeployError, match="a package of its own"):
+        chalice.deploy(PROBES, copy, "eu-west-1")
+
+
 def test_the_probes_zip_is_small(packaged: tuple[App, Path]) -> None:
     app, zip_file = packaged
-    limit = 200_000 if app is PROBES else packages.MAX_ZIP_BYTES
+    limit = 1_000_000 if app is PROBES else packages.MAX_ZIP_BYTES  # stored, not compressed
     assert zip_file.stat().st_size < limit
 
 

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra.aws import stacks
-from infra.aws.stacks import StackError
+from infra.aws.stacks import NotOursError, StackError
 from tests.conftest import ROOT
 
 NAME = "cloudping-operations"
@@ -197,7 +197,7 @@ def test_a_stack_of_somebody_else_is_neither_changed_nor_deleted(
         lambda: apply(formation, template),
         lambda: stacks.delete(formation, NAME, OURS),
     ):
-        with pytest.raises(StackError, match="somebody else's"):
+        with pytest.raises(NotOursError, match="somebody else's"):
             work()
     assert not formation.calls
 

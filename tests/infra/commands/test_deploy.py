@@ -144,6 +144,9 @@ def test_deploy_again_kill_status_and_destroy(operator: Operator) -> None:
     assert "no change: everything is as it should be" in again
     assert now_deployed(operator) == before
 
+    unprotected = operator.run("status", expected=3)
+    assert "table PingTest: has no point-in-time recovery, lets no run expire" in unprotected
+    ministack.put_right(operator.environment)
     status = operator.wait_for_fresh(150)
     assert {source["region"] for source in status["sources"]} == set(THREE)
     for source in status["sources"]:
@@ -340,6 +343,7 @@ def test_a_source_in_another_partition_writes_home(operator: Operator) -> None:
         Payload=json.dumps(scheduled_event(HOME_REGION, utc_now(), {})),
     )
     assert json.load(answer["Payload"])["sources_added"] == ["cn-north-1"]
+    ministack.put_right(operator.environment)
     status = operator.wait_for_fresh(150)
     assert [source["region"] for source in status["sources"]] == ["cn-north-1", HOME_REGION]
     assert "1 functions removed" in china.run("destroy", "--regions", "cn-north-1", "--yes")
@@ -364,6 +368,7 @@ def test_every_region_from_nothing(operator: Operator) -> None:
     operator.kill_deploy_after(r"probes \S+: deployed \(17 of 34\)", *arguments)
     assert "no change" not in operator.run(*arguments)
     assert operator.everything()["functions"] == found["functions"]
+    ministack.put_right(operator.environment)
     status = operator.wait_for_fresh(300)
     assert len(status["sources"]) == 34
 
