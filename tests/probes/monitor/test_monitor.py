@@ -32,7 +32,7 @@ from cloudping.regions import CATALOGUE, RegionTable
 from cloudping.runs import METHOD_KERNEL, Attempt, Run, RunTable, TargetResult
 from cloudping.settings import load as load_shared
 from cloudping.times import floor_minute, from_iso
-from tests.conftest import ROOT
+from tests.conftest import ROOT, load_template
 
 NOW = 1_800_000_000.0
 TARGET = Watched("192.0.2.10", 80)
@@ -612,6 +612,18 @@ def test_a_minute_is_a_run_that_every_reader_understands(dynamodb: Any) -> None:
     assert set(states) == {"office", "server-b"}  # eu-west-1 is not the monitor's to describe
     assert states["office"].is_source and not states["server-b"].is_target
     assert states["office"].region.latitude == CATALOGUE["eu-central-1"].latitude
+
+
+def test_the_recorder_asks_for_what_its_role_allows_and_no_more(dynamodb: Any) -> None:
+    asked: set[str] = set()
+    dynamodb.meta.events.register(
+        "before-call.dynamodb", lambda model, **_: asked.add(f"dynamodb:{model.name}")
+    )
+    minute = floor_minute(from_iso("2026-11-20T06:05:00Z"))
+    recorder(dynamodb, minute)[0].record(minute)
+    policy = load_template("pair.yaml")["Resources"]["MonitorRecords"]["Properties"]
+    allowed = {statement["Action"] for statement in policy["PolicyDocument"]["Statement"]}
+    assert asked == allowed == {"dynamodb:PutItem"}
 
 
 def test_runs_that_could_not_be_written_are_written_later(
