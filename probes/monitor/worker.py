@@ -6,6 +6,7 @@ main loop takes in the head of a request, until a deadline. Bodies are not read,
 takes any, and an answer fits into the socket's buffer.
 """
 
+import errno
 import socket
 import struct
 import time
@@ -18,6 +19,8 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 HEAD_S: Final = 10.0  # for a request's head to come
 SEND_S: Final = 5  # for a client to take what does not fit into the buffer
 MAX_HEAD: Final = 16 * 2**10
+EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+EXHAUSTED_S: Final = 0.1  # between two looks at a listener whose connections cannot be accepted
 SEND_BUFFER: Final = 512 * 2**10  # the kernel may give less: net.core.wmem_max
 
 
@@ -34,6 +37,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         try:
             accepted, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            if error.errno not in EXHAUSTED:
+                raise
+            # Raised, it would end the process, and the threads that measure with it.
+            if self.pending_conns:
+                self._end(self.pending_conns[0])
+            else:
+                time.sleep(EXHAUSTED_S)
             return
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_S, 0))

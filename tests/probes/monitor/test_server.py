@@ -125,6 +125,28 @@ def test_clients_that_dawdle_do_not_keep_the_health_check_waiting(
             assert get(f"{url}/health/live") == (200, '{"status":"ok"}\n')
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the worker in /proc")
+def test_more_connections_than_descriptors_do_not_end_the_process(target: str) -> None:
+    port = free_port()
+    settings = {"TARGET_HOST": target, "PORT": str(port), "CHECK_INTERVAL_SECONDS": "0.1"}
+    process = start(settings, lambda *words: ("sh", "-c", 'ulimit -n 48; exec "$@"', "-", *words))
+    url = f"http://127.0.0.1:{port}"
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    try:
+        until(lambda: get(f"{url}/health/live")[0] == 200, 15)
+        before = children.read_text()
+        with ExitStack() as stack:
+            for _ in range(100):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            until(lambda: get(f"{url}/health/live")[0] == 200, 15)
+        since = get_json(f"{url}/latency")["samples"]
+        until(lambda: get_json(f"{url}/latency")["samples"] > since, 15)  # it measures again
+        assert children.read_text() == before != ""
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+
+
 def test_a_head_without_end_ends_the_connection_and_the_next_is_served(target: str) -> None:
     with running(TARGET_HOST=target) as (url, _):
         address = ("127.0.0.1", int(url.rpartition(":")[2]))
