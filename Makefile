@@ -100,6 +100,8 @@ clean: ## remove environments, local data and everything built
 
 python-found:
 	@test -n "$(PYTHON)" || { echo "CloudPing needs Python 3.11, 3.12 or 3.13 on PATH (or PYTHON=/path/to/python)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || \
+		{ echo "PYTHON=$(PYTHON) is no Python 3.11, 3.12 or 3.13; name one, or leave it out" >&2; exit 1; }
 
 $(BIN)/.installed: requirements.txt | python-found
 	$(call environment,.venv,requirements.txt,Python packages)
@@ -114,11 +116,16 @@ $(LOCAL)/audit-venv/.installed: .ci/requirements.txt | python-found
 	$(call environment,$(LOCAL)/audit-venv,.ci/requirements.txt,the tools of make audit)
 	@touch $@
 
-# $(1) folder, $(2) requirements, $(3) what it is
+# $(1) folder, $(2) requirements, $(3) what it is. What an installation that was broken off has left
+# has no mark and goes before the next one, and at once when this one fails.
 define environment
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "$(PYTHON) cannot make virtual environments; on Debian: apt install python3-venv" >&2; exit 1; }
 	@echo "Installing $(3) into $(1) (once, a minute or two) ..."
-	@$(PYTHON) -m venv $(1)
-	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(2)
+	@test -e $@ || rm -rf $(1)
+	@{ $(PYTHON) -m venv $(1) && $(1)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--require-hashes -r $(2); } || \
+		{ test -e $@ || rm -rf $(1); \
+		echo "$(3) could not be installed, for the reason above (a network, 700 MB of disk and a folder" \
+		"that can be written are needed); nothing half done is kept: run make again" >&2; exit 1; }
 endef

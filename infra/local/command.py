@@ -10,18 +10,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import IO, Any
 
 import boto3
+from botocore.exceptions import ClientError
 
+from cloudping.errors import CloudPingError
 from cloudping.regions import CATALOGUE, Region, RegionState, RegionTable, region
 from cloudping.times import utc_now
 from infra import ROOT
 from infra.aws import chalice, functions, installation, packages, stacks
 from infra.aws.installation import AGGREGATOR, PROBES, Installation
-from infra.local import history, upkeep
+from infra.local import history, state, upkeep
 from infra.local.server import HOST, Child, LocalError, check_port_free, start_ministack
 
 HOME_REGION = "us-east-2"
@@ -35,6 +38,9 @@ INSTALLATION = Installation(
         "AGGREGATOR_GRACE_MINUTES": "0",
     },
 )
+SAVE_EVERY_S = 1800
+STOP_S = 120
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PARALLEL_DEPLOYMENTS = 17  # each waits 10 s for its function and takes some 75 MB meanwhile
 
 HistoryWriter = Callable[[Any, Sequence[Region], Sequence[Region]], Iterator[tuple[int, int]]]
@@ -64,15 +70,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     sources, targets = chosen_regions(args.regions)
     folder = args.folder.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    with only_one(folder):
-        check_port_free(args.port, "PORT")
-        check_port_free(args.aws_port, "AWS_PORT")
-        stop = Event()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda *_: stop.set())
-        history = not args.no_history
-        Stack(folder, args.port, args.aws_port, sources, targets, stop, history).run()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with only_one(folder) as lock:
+            check_port_free(args.port, "PORT")
+            check_port_free(args.aws_port, "AWS_PORT")
+            if args.port == args.aws_port:
+                raise LocalError(f"PORT and AWS_PORT are both {args.port}; choose two")
+            stop = Event()
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, lambda *_: stop.set())
+            history = not args.no_history
+            Stack(folder, args.port, args.aws_port, sources, targets, stop, history, lock).run()
+    except OSError as error:  # a full disk, a folder that is a file or may not be written
+        raise LocalError(
+            f"{error.filename or folder}: {error.strerror or error}; the data are in {folder}, "
+            "which has to be a folder that can be written, with 500 MB to spare"
+        ) from error
     return 0
 
 
@@ -87,14 +101,49 @@ def chosen_regions(text: str) -> tuple[list[Region], list[Region]]:
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Holds the folder for this process; two stacks on the same data would lose some of it."""
+def only_one(folder: Path, wait_s: float = 120) -> Iterator[int]:
+    """Holds the folder for this process; two stacks on the same data would lose some of it.
+
+    Gives the open file that holds it, for MiniStack: after a kill -9 of this process, that goes on
+    until it has saved its state, and a new start waits so long.
+    """
     with (folder / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise LocalError(f"another `make run` uses {folder}; stop it first") from None
-        yield
+        deadline = time.monotonic() + wait_s
+        said = False
+        while not _locked(lock):
+            lock.seek(0)
+            holder = lock.read().strip()
+            if _is_running(holder):
+                raise LocalError(f"another `make run` (pid {holder}) uses {folder}; stop it first")
+            if time.monotonic() > deadline:
+                raise LocalError(f"{folder / 'lock'} is still held by what an earlier run left; "
+                                 "`lsof` on it names the process")  # fmt: skip
+            if not said:
+                print("an earlier run was killed; waiting until it has saved its data", flush=True)
+                said = True
+            time.sleep(0.2)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield lock.fileno()
+
+
+def _locked(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_running(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 class Stopped(Exception):
@@ -113,10 +162,12 @@ class Stack:
         targets: list[Region],
         stop: Event,
         with_history: bool = True,
+        lock: int | None = None,
     ) -> None:
         self.folder, self.port, self.aws_port = folder, port, aws_port
         self.sources, self.targets = sources, targets
         self.stop, self.with_history = stop, with_history
+        self._keep = () if lock is None else (lock,)
         self._began = time.monotonic()
         self._children: list[Child] = []
 
@@ -126,7 +177,6 @@ class Stack:
         with ExitStack() as ending:
             try:
                 self._start_aws(ending)
-                self._create_tables()
                 self._start_frontend(ending)
                 self._say(f"the page is up: {page} (what follows fills it)")
                 self._write_history("the last day, simulated", history.write_day)
@@ -137,16 +187,31 @@ class Stack:
             except Stopped:
                 pass
             self._say("stopping; saving the data")
-        self._say("stopped")
+        self._say("stopped; the data are kept")
 
     def _keep_running(self) -> None:
-        """Returns when it is asked to stop; meanwhile the local AWS is kept small."""
-        tidy_at = time.monotonic() + upkeep.EVERY_S
+        """Returns when it is asked to stop; meanwhile the local AWS is kept small, and saved."""
+        self._save()
+        tidy_at, save_at = (time.monotonic() + s for s in (upkeep.EVERY_S, SAVE_EVERY_S))
         while not self.stop.wait(1):
             self._check()
             if time.monotonic() >= tidy_at:
+                tidy_at += upkeep.EVERY_S
                 upkeep.tidy(self._session, HOME_REGION, self.sources, self.targets, utc_now())
-                tidy_at = time.monotonic() + upkeep.EVERY_S
+                for child in self._children:
+                    child.trim_log()
+            if time.monotonic() >= save_at:
+                save_at += SAVE_EVERY_S
+                if self._saving > (state.saved_at(self.folder) or EPOCH):
+                    self._say(f"the data could not be saved: {self._why_unsaved()}")
+                self._save()
+
+    def _save(self) -> None:
+        self._saving = utc_now()
+        self._aws.signal(signal.SIGUSR1)
+
+    def _why_unsaved(self) -> str:
+        return self._aws.said("failed to save") or f"see {self._aws.log}"
 
     def _say(self, text: str) -> None:
         print(f"[{time.monotonic() - self._began:5.1f} s] {text}", flush=True)
@@ -159,10 +224,28 @@ class Stack:
             child.check_alive()
 
     def _start_aws(self, ending: ExitStack) -> None:
-        aws = start_ministack(self.folder, self.aws_port, HOME_REGION)
         ending.callback(shutil.rmtree, self.folder / "tmp", ignore_errors=True)
-        ending.callback(aws.stop, 120)
-        self._children.append(aws)
+        state.discard_unfinished(self.folder)
+        was_there = state.is_there(self.folder)
+        self._launch_aws()
+        ending.callback(self._stop_aws)
+        try:
+            if self._aws.said("to load"):  # "failed to load" or "refusing to load", says MiniStack
+                raise LocalError(self._aws.said("to load"))
+            self._create_tables()
+        except (CloudPingError, ClientError):
+            if not was_there:
+                raise
+            self._aws.kill()  # it would save what it made of the broken files
+            aside = state.set_aside(self.folder)
+            self._say(f"the data of an earlier run cannot be read; they are in {aside} now, "
+                      "and this run starts anew")  # fmt: skip
+            self._launch_aws()
+            self._create_tables()
+
+    def _launch_aws(self) -> None:
+        self._aws = start_ministack(self.folder, self.aws_port, HOME_REGION, self._keep)
+        self._children = [self._aws]
         # What follows in this process and its children goes to the local AWS and nowhere else.
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             del os.environ[name]
@@ -176,6 +259,16 @@ class Stack:
         }
         self._session = boto3.Session()
         self._say(f"local AWS (MiniStack) on http://{HOST}:{self.aws_port}")
+
+    def _stop_aws(self) -> None:
+        """Stops it, which saves the data; raises LocalError when they were not."""
+        asked_at, code = utc_now(), self._aws.code
+        self._aws.stop(STOP_S)
+        saved_at = state.saved_at(self.folder)
+        if saved_at is None or saved_at < asked_at:
+            kept = f"those of {saved_at:%d %B %H:%M} UTC are kept" if saved_at else "none are kept"
+            why = self._why_unsaved() if code is None else f"MiniStack had ended with code {code}"
+            raise LocalError(f"the data could not be saved, {kept}: {why}")
 
     def _client(self, service: str) -> Any:
         return self._session.client(service, region_name=HOME_REGION)

@@ -1,5 +1,6 @@
 """`python -m infra local`: choosing regions, one at a time, errors in one line."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def test_wrong_regions() -> None:
 def test_two_stacks_do_not_share_a_folder(tmp_path: Path) -> None:
     with (
         only_one(tmp_path),
-        pytest.raises(LocalError, match="another `make run` uses"),
+        pytest.raises(LocalError, match=rf"another `make run` \(pid {os.getpid()}\) uses"),
         only_one(tmp_path),
     ):
         pytest.fail("the second got in")
