@@ -265,7 +265,7 @@ def serving(app: str) -> Iterator[tuple[int, int]]:
     """gunicorn as in the image, on a free port of this machine: port and pid of the master."""
     port = free_port()
     environ = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port),
-               "FRONTEND_REQUESTS_PER_MINUTE": "0"}  # fmt: skip
+               "FRONTEND_REQUESTS_PER_MINUTE": "0", "FRONTEND_GIGABYTES_PER_DAY": "0"}  # fmt: skip
     command = [sys.executable, "-m", "gunicorn", "-c", "frontend/serving/gunicorn.conf.py",
                "--log-level", "warning", f"bench.frontend:{app}()"]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, env=environ)

@@ -160,6 +160,9 @@ TABLE: tuple[Setting, ...] = (
     Setting("frontend_requests_per_minute", "FRONTEND_REQUESTS_PER_MINUTE", "600",
             *whole(0, 1_000_000),
             "What a client may ask of each process of the front end; 0: no limit."),
+    Setting("frontend_gigabytes_per_day", "FRONTEND_GIGABYTES_PER_DAY", "100", *whole(0, 100_000),
+            "What each process of the front end sends, to all together, before it answers 503; "
+            "0: no limit."),
     Setting("frontend_proxies", "FRONTEND_PROXIES", "0", *whole(0, 5),
             "Proxies in front whose X-Forwarded-For is believed; 1 behind a load balancer."),
     Setting("frontend_url", "FRONTEND_URL", "", _origin, "https:// or http:// and a host",
@@ -189,6 +192,7 @@ class Settings:
     aggregator_grace_minutes: int
     frontend_refresh_s: float
     frontend_requests_per_minute: int
+    frontend_gigabytes_per_day: int
     frontend_proxies: int
     frontend_url: str
 

@@ -5,7 +5,6 @@ import os
 from typing import Any
 
 from flask import Flask
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from cloudping import dynamo
 from cloudping.settings import Settings, load
@@ -15,7 +14,7 @@ from frontend.data.site import EXTENSION, Site
 from frontend.data.store import Store
 from frontend.serving.cache import PageCache, Request, Wsgi
 from frontend.serving.hosts import Hosts
-from frontend.serving.limits import RateLimit
+from frontend.serving.limits import Limits
 
 
 def create_app(
@@ -47,11 +46,13 @@ def create_app(
     api.init_app(app)
     pages.init_app(app, api.document)
     wsgi: Wsgi = PageCache(app.wsgi_app, lambda: keeper.snapshot.number)
-    if settings.frontend_requests_per_minute:
-        wsgi = RateLimit(wsgi, settings.frontend_requests_per_minute)
+    wsgi = Limits(
+        wsgi,
+        settings.frontend_requests_per_minute,
+        settings.frontend_gigabytes_per_day,
+        settings.frontend_proxies,
+    )
     wsgi = Hosts(wsgi, settings.frontend_url)
-    # Only the client's address is taken from the proxies, and only from as many as there are.
-    wsgi = ProxyFix(wsgi, x_for=settings.frontend_proxies, x_proto=0, x_host=0)
     app.wsgi_app = wsgi  # type: ignore[method-assign]  # as Flask documents
     if background:
         keeper.start()

@@ -13,6 +13,7 @@ from cloudping.summaries import PERCENTILES
 from cloudping.times import utc_now
 from frontend.api.formats import LICENCE_TEXT, cell
 from frontend.api.rows import figures_row
+from frontend.data.store import ReadHistory
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,9 @@ DAILY_COLUMNS: Final = ("date", "region_from", "region_to", "samples", "mean", "
                         "network", "methods")  # fmt: skip
 
 
-def zipped(pairs: list[tuple[str, str]], first: date, last: date, store: Any) -> Iterator[bytes]:
+def zipped(
+    pairs: list[tuple[str, str]], first: date, last: date, history_of: ReadHistory
+) -> Iterator[bytes]:
     """A ZIP as it is made: never more than a pair's year in memory.
 
     Pairs that cannot be read are named in a file of their own.
@@ -38,7 +41,7 @@ def zipped(pairs: list[tuple[str, str]], first: date, last: date, store: Any) ->
             writer.writeheader()
             for source, target in pairs:
                 try:
-                    days = store.history_of(source, target, first, last)
+                    days = history_of(source, target, first, last)
                 except ItemError as error:  # the answer has begun: it must not end in the middle
                     log.error("%s", error)
                     left_out.append(f"{source} to {target}: what is stored of it cannot be read\n")

@@ -16,12 +16,13 @@ all times UTC in ISO 8601. Where there is no figure there is `null` (an empty ce
 `network` is `simulated` when figures come from the simulated network of a local installation.
 Everything here may be read from any site (CORS) and without a key. The data are {LICENCE}.
 
-Limits: by default 600 requests a minute of a client (of IPv6, its /64) to each process of the site,
-also all at once; beyond that the answer is 429, and when the site is busy 503, both with
-`Retry-After`. Daily figures span up to {MAX_DAYS} days, hourly ones and samples up to
-{MAX_HOURS.days} days, in the years {NEAR_YEARS[0]} to {NEAR_YEARS[1]}; a page of samples has up to
-{MAX_PAGE} runs. Address and headers together have up to 16 KiB. Any other method than GET, HEAD and
-OPTIONS is 405."""
+Limits: by default 600 requests a minute of a client (of IPv6, its /48) to each process of the site,
+also all at once; what is long or dear to make counts as several (one for each 16 KiB: take gzip).
+Beyond that the answer is 429, and when the site is busy, or as much was read as may be, 503, both
+with `Retry-After`. A client has one bulk download at a time. Daily figures span up to {MAX_DAYS}
+days, hourly ones and samples up to {MAX_HOURS.days} days, in the years {NEAR_YEARS[0]} to
+{NEAR_YEARS[1]}; a page of samples has up to {MAX_PAGE} runs. Address and headers have up to 8 KiB
+each, together 16 KiB. Any other method than GET, HEAD and OPTIONS is 405."""
 
 
 class _Parser(FlaskParser):

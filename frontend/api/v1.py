@@ -37,6 +37,7 @@ from frontend.api.schemas import (
 from frontend.data.site import site, snapshot
 from frontend.data.store import MAX_DAYS, MAX_HOURS, MAX_SAMPLES_RANGE, NO_HISTOGRAM
 from frontend.serving.cache import keep
+from frontend.serving.limits import CLIENT
 from frontend.views import matrix, status
 from frontend.views.figures import METRICS, light_ratio
 from frontend.views.lookup import known, pair_cells
@@ -275,11 +276,10 @@ def daily(args: dict[str, Any]) -> Response:
     first = args["start"] or last - timedelta(days=30)
     if not 0 <= (last - first).days <= MAX_DAYS:
         abort(400, f"{first} to {last} is not usable: up to {MAX_DAYS} days, start before end.")
-    place = site().store.download()
-    place.__enter__()  # given back when the stream is closed, however it ends
-    response = Response(
-        zipped(snapshot().pairs, first, last, site().store), mimetype="application/zip"
-    )
+    place = site().store.download(request.environ.get(CLIENT, ""))
+    history_of = place.__enter__()  # given back when the stream is closed, however it ends
+    stream = zipped(snapshot().pairs, first, last, history_of)
+    response = Response(stream, mimetype="application/zip")
     response.call_on_close(lambda: place.__exit__(None, None, None))
     name = f"cloudping-daily-{first}-{last}.zip"
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'

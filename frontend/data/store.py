@@ -6,6 +6,8 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import cache
+from math import ceil
 from typing import Any, Final, TypeVar, cast
 
 from cachetools import TTLCache
@@ -18,16 +20,20 @@ from cloudping.periods import HOUR
 from cloudping.runs import REASONS, RunTable, SamplePage
 from cloudping.summaries import Day, Figures, HistoryTable, Summary
 from cloudping.times import floor_hour
+from frontend.data.reading import charged_to, counted, reads
 
 T = TypeVar("T")
+ReadHistory = Callable[[str, str, date, date], list[Day]]
 
 CACHE_S: Final = 120
 CACHE_ENTRIES: Final = 256
 # Queries under way at once; what comes beyond waits a little and is then turned away.
 AT_ONCE: Final = 4
 WAIT_S: Final = 1.0  # it waits on a thread, of which the pages need some
-# Downloads take as long as the client takes, so they have places of their own.
-DOWNLOADS_AT_ONCE: Final = 2
+RETRY_AFTER_S: Final = 5.0
+# Downloads take as long as the client takes, within the server's limits, so they have places of
+# their own: one for a client.
+DOWNLOADS_AT_ONCE: Final = 4
 
 MAX_DAYS: Final = 366
 NEAR_YEARS: Final = (2000, 2100)
@@ -37,7 +43,13 @@ MAX_SAMPLES_RANGE: Final = timedelta(days=31)
 
 
 class BusyError(Exception):
-    """Too many queries are under way; try again shortly."""
+    """Too many queries are under way, or too much was read already."""
+
+    def __init__(
+        self, message: str = "Too many queries are under way", after_s: float = RETRY_AFTER_S
+    ) -> None:
+        super().__init__(message)
+        self.after_s = ceil(after_s)
 
 
 @contextmanager
@@ -49,6 +61,14 @@ def _within(seconds: float, lock: "threading.Lock | threading.Semaphore") -> Ite
         yield
     finally:
         lock.release()
+
+
+def _afford() -> None:
+    """Raises BusyError when as much was read for visitors as may be, or for this one."""
+    limit = reads()
+    wait_s = limit.wait_s() if limit is not None else 0
+    if wait_s > 0:
+        raise BusyError("As much was read from the tables as may be", wait_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +92,38 @@ class Store:
     """Reads pairs; an answer is kept for `CACHE_S`, and asked for once however many wait for it."""
 
     def __init__(self, client: Callable[[], Any], prefix: str) -> None:
-        self._client, self._prefix = client, prefix
+        self._client, self._prefix = cache(lambda: counted(client())), prefix
         self._answers: TTLCache[Hashable, Any] = TTLCache(CACHE_ENTRIES, CACHE_S)
         self._lock = threading.Lock()
         self._asking: dict[Hashable, threading.Lock] = {}
         self._places = threading.BoundedSemaphore(AT_ONCE)
-        self._downloads = threading.BoundedSemaphore(DOWNLOADS_AT_ONCE)
+        self._downloading: set[str] = set()  # by which clients
 
     @contextmanager
-    def download(self) -> Iterator[None]:
-        """One of the few places for a download; raises BusyError when none gets free in time."""
-        with _within(WAIT_S, self._downloads):
-            yield
+    def download(self, client: str) -> Iterator[ReadHistory]:
+        """A client's place for a download, with what reads a pair's days for it, keeping nothing.
+
+        Raises BusyError when the client has one already, or none is free.
+        """
+        _afford()
+        with self._lock:
+            if client in self._downloading:
+                raise BusyError("You have a download under way", 30)
+            if len(self._downloading) >= DOWNLOADS_AT_ONCE:
+                raise BusyError("Too many downloads are under way", 30)
+            self._downloading.add(client)
+        limit = reads()
+
+        def history_of(source: str, target: str, first: date, last: date) -> list[Day]:
+            with charged_to(limit):  # the request's context is over when the answer is made
+                table = HistoryTable(self._client(), self._prefix)
+                return table.between(source, target, first, last)
+
+        try:
+            yield history_of
+        finally:
+            with self._lock:
+                self._downloading.discard(client)
 
     def _once(self, key: Hashable, ask: Callable[[], T]) -> T:
         with self._lock:
@@ -96,6 +136,7 @@ class Store:
                 if key in self._answers:
                     return cast(T, self._answers[key])
             try:
+                _afford()
                 with _within(max(0.0, end - time.monotonic()), self._places):
                     answer = ask()
                 with self._lock:
@@ -161,10 +202,6 @@ class Store:
             ),
         )
         return replace(page)
-
-    def history_of(self, source: str, target: str, first: date, last: date) -> list[Day]:
-        """As `days`, but not kept: for downloads that pass over all pairs once."""
-        return HistoryTable(self._client(), self._prefix).between(source, target, first, last)
 
     def _distributions(self) -> DistributionTable:
         return DistributionTable(self._client(), self._prefix)

@@ -117,8 +117,8 @@ def _store(error: StoreError) -> Response:
 
 
 def _busy(error: BusyError) -> Response:
-    answer = problem(503, "Too many queries are under way; please try again in a few seconds.")
-    answer.headers["Retry-After"] = "5"
+    answer = problem(503, f"{error}; please try again in {error.after_s} s.")
+    answer.headers["Retry-After"] = str(error.after_s)
     return answer
 
 

@@ -45,8 +45,8 @@ ACCEPTED_AT_ONCE: Final = 64
 MAX_CONNECTIONS: Final = 64
 MAX_RUNNING: Final = 4  # threads that one client has at a time
 MAX_WAITING: Final = 32  # requests of one client that wait for a thread
-# A client's request beyond these is refused this much later, so that asking again at once, over
-# however many connections, costs the others nothing.
+# A client's request beyond these, or beyond its limit (429), is refused this much later, so that
+# asking again at once, over however many connections, costs the others nothing.
 REFUSED_AFTER_S: Final = 1.0
 # The client whose turn it is has waited this long: requests that come now would wait longer.
 MAX_WAIT_S: Final = 0.5
@@ -80,6 +80,7 @@ class Socket(socket.socket):
     def begin(self, path: bytes) -> None:
         """A new answer: to `path`, with the whole of its time."""
         self.path = path.decode("latin-1")
+        self._has_begun = self.is_refusal = False
         self._waited_s, self._taken = 0.0, 0
 
     def push(self, data: Any) -> int:
@@ -92,8 +93,14 @@ class Socket(socket.socket):
         return sent
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        """Keeps the rest; waits for the client only beyond MAX_UNSENT, and not for ever."""
-        sent = 0 if self.unsent else self.push(data)
+        """Keeps the rest; waits for the client only beyond MAX_UNSENT, and not for ever.
+
+        An answer that the client has asked too often is all kept: the main loop sends it later.
+        """
+        if not self._has_begun:
+            self._has_begun = True
+            self.is_refusal = bytes(data[9:12]) == b"429"  # of "HTTP/1.1 429"
+        sent = 0 if self.unsent or self.is_refusal else self.push(data)
         self.unsent += memoryview(data)[sent:]
         while len(self.unsent) > MAX_UNSENT:
             left_s = SEND_S + self._taken / SEND_RATE - self._waited_s
@@ -355,8 +362,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         conn.sock.setblocking(False)
         if not conn.sock.unsent:
             self._answered(conn)
-            return
+        elif conn.sock.is_refusal:
+            self._hold(conn, 0, None, REFUSED_AFTER_S, self._send_refusal)
+        else:
+            self._hold(conn, EVENT_WRITE, self._flush, SEND_S)
+            self._bound_unsent()
+
+    def _send_refusal(self, conn: Connection) -> None:
+        self._release(conn)
         self._hold(conn, EVENT_WRITE, self._flush, SEND_S)
+
+    def _bound_unsent(self) -> None:
+        """Until it is enough, the oldest answer goes that the client with most has not taken."""
         while sum(len(c.sock.unsent) for c in self._held) > MAX_UNSENT_TOTAL:
             most = max(self._clients.values(), key=lambda c: c.unsent)
             self._forget(next(c for c in most.connections if c in self._held and c.sock.unsent))

@@ -4,10 +4,12 @@ from datetime import timedelta
 from typing import Any
 
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from cloudping.regions import CATALOGUE, RegionState, RegionTable
 from cloudping.summaries import Day, HistoryTable
 from cloudping.times import utc_now
+from frontend.data.store import DOWNLOADS_AT_ONCE
 from tests.frontend.api.conftest import PAIR, rows
 from tests.frontend.conftest import figures, site_of, this_minute
 
@@ -62,9 +64,33 @@ def test_a_broken_item_of_a_pair_does_not_cut_the_download_off(
 
 
 def test_downloads_that_nobody_takes_keep_no_query_waiting(stored: FlaskClient) -> None:
-    slow = [stored.get("/api/v1/daily.zip") for _ in range(2)]  # not read, so not ended
-    assert stored.get("/api/v1/daily.zip").status_code == 503
+    def ask(client: int) -> TestResponse:
+        address = {"REMOTE_ADDR": f"203.0.113.{client}"}
+        return stored.get("/api/v1/daily.zip", environ_base=address)
+
+    slow = [ask(k) for k in range(DOWNLOADS_AT_ONCE)]  # not read, so not ended
+    refused = ask(99)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "30")
     assert stored.get(f"{PAIR}/history").status_code == 200
     for download in slow:
         download.close()
+    assert ask(99).status_code == 200
+
+
+def test_a_client_has_one_download_at_a_time(stored: FlaskClient) -> None:
+    """So one alone cannot hold all the places."""
+    slow = stored.get("/api/v1/daily.zip", environ_base={"REMOTE_ADDR": "2001:db8::1"})
+    again = stored.get("/api/v1/daily.zip", environ_base={"REMOTE_ADDR": "2001:db8:0:9::2"})
+    assert again.status_code == 503
+    assert "You have a download under way" in str(again.json)
     assert stored.get("/api/v1/daily.zip").status_code == 200
+    slow.close()
+
+
+def test_a_download_stops_and_gives_its_place_back_when_the_client_leaves(
+    stored: FlaskClient,
+) -> None:
+    for _ in range(DOWNLOADS_AT_ONCE + 1):
+        answer = stored.get("/api/v1/daily.zip")
+        assert answer.status_code == 200
+        answer.close()

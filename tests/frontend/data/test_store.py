@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from werkzeug.test import TestResponse
 
 from cloudping import windows
 from cloudping.buckets import Bucket, DistributionTable
@@ -11,8 +12,9 @@ from cloudping.distribution import from_attempts
 from cloudping.periods import DAY, HOUR, MONTH, following
 from cloudping.runs import METHOD_KERNEL
 from cloudping.summaries import Day, Summary
+from frontend.data.reading import READS
 from frontend.data.store import BusyError, Store
-from tests.frontend.conftest import figures, site_of
+from tests.frontend.conftest import figures, fill, site_of
 
 NOW = datetime(2026, 11, 20, 12, 3, tzinfo=UTC)
 
@@ -88,3 +90,40 @@ def test_who_waits_for_an_answer_that_does_not_come_is_turned_away(app: Flask) -
     answer.set()
     first.join()
     assert store._once("same", hangs) == []
+
+
+def test_what_visitors_read_is_charged_and_refused_when_it_is_too_much(
+    app: Flask, dynamodb: Any
+) -> None:
+    fill(dynamodb)
+    site_of(app).keeper.refresh()
+    web, charged = app.test_client(), []
+
+    class Limit:
+        wait = 0.0
+
+        def wait_s(self) -> float:
+            return self.wait
+
+        def charge(self, units: float) -> None:
+            charged.append(units)
+
+    def ask(path: str) -> TestResponse:
+        return web.get(path, environ_overrides={READS: limit})
+
+    app.wsgi_app = app.wsgi_app._app._app  # type: ignore[attr-defined,method-assign]  # in Limits
+    limit, pair = Limit(), "/api/v1/pairs/us-east-1/eu-west-1"
+    assert ask("/api/v1/matrix").status_code == 200
+    site_of(app).keeper.refresh()
+    assert charged == []  # of the snapshot, and what the site reads for itself
+    assert ask(f"{pair}/samples").status_code == 200
+    assert sum(charged) > 0
+    before, download = sum(charged), ask("/api/v1/daily.zip")
+    assert download.data[:2] == b"PK"
+    assert sum(charged) > before
+    limit.wait = 12.3
+    refused = ask(f"{pair}/history")
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "13")
+    assert ask("/api/v1/daily.zip?start=2026-01-01&end=2026-01-02").status_code == 503
+    assert ask(f"{pair}/samples").status_code == 200  # which is kept
+    assert ask("/").status_code == 200

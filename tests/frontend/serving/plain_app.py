@@ -43,7 +43,8 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
         body = str(len(os.listdir("/proc/self/fd"))).encode()  # noqa: PTH208 - links to sockets
     if path == "/environ":
         body = json.dumps([environ["SCRIPT_NAME"], environ["wsgi.url_scheme"]]).encode()
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    status = "429 TOO MANY REQUESTS" if path == "/refused" else "200 OK"
+    start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
 
 

@@ -232,9 +232,9 @@ def test_a_condition_is_read_as_http_has_it(web: FlaskClient, condition: str, st
 def test_what_is_kept_is_bounded(web: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("frontend.serving.cache.MAX_BYTES", 200_000)
     web = show(installation())
-    cache = web.application.wsgi_app.app  # type: ignore[attr-defined]  # of ProxyFix
+    cache: Any = web.application.wsgi_app
     while not isinstance(cache, PageCache):
-        cache = cache._app  # Hosts, RateLimit
+        cache = cache._app  # Hosts, Limits
     for k in range(30):
         web.get(f"/?within={k}")
     assert 0 < cache._entries.currsize <= 200_000

@@ -336,6 +336,19 @@ def test_a_client_with_many_requests_waits_for_itself(port: int) -> None:
     assert min(refused) - begun > 0.8 * REFUSED_AFTER_S  # asking again at once gains nothing
 
 
+def test_who_asks_too_often_is_told_a_moment_later(port: int) -> None:
+    """And holds no thread meanwhile: 30 are told at once."""
+    with ExitStack() as stack:
+        begun = time.monotonic()
+        clients = [stack.enter_context(raw(port, request("/refused"))) for _ in range(30)]
+        for client in clients:
+            assert client.recv(12) == b"HTTP/1.1 429"
+            assert time.monotonic() - begun > 0.8 * REFUSED_AFTER_S
+        assert time.monotonic() - begun < 8 * REFUSED_AFTER_S
+        clients[0].sendall(request("/next", "Connection: close"))
+        assert all_of(clients[0]).endswith(b"/next")
+
+
 def test_behind_a_proxy_a_share_is_the_clients_and_not_the_proxys(proxied: int) -> None:
     with ExitStack() as stack:
         for k in range(60):
