@@ -43,6 +43,12 @@ def region_status(session: Any, region: str) -> dict[str, str]:
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
+    if (partition := partition_of(region)) in _WITHOUT_ACCOUNT_API:
+        return {
+            place.code: "ENABLED_BY_DEFAULT"
+            for place in CATALOGUE.values()
+            if place.partition == partition
+        }
     try:
         pages = client(session, "account", region).get_paginator("list_regions")
         return {

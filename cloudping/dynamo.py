@@ -41,7 +41,6 @@ def client(
             connect_timeout=min(3, timeout_s),
             read_timeout=timeout_s,
             retries={"mode": "standard", "total_max_attempts": attempts},
-            tcp_keepalive=True,
         ),
         **credentials,
     )

@@ -245,7 +245,9 @@ def schedule(interval_minutes: int, offset_minutes: int) -> dict[str, str]:
     if interval_minutes < 60:
         minutes, hours = f"{offset_minutes % interval_minutes}/{interval_minutes}", "*"
     else:
-        minutes, hours = str(offset_minutes % 60), f"0/{interval_minutes // 60}"
+        every = interval_minutes // 60
+        # An increment of 24 is beyond an hour's values, which end at 23: once a day is at hour 0.
+        minutes, hours = str(offset_minutes % 60), "0" if every == 24 else f"0/{every}"
     return {
         "minutes": minutes,
         "hours": hours,

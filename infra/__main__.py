@@ -51,6 +51,20 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\ninfra {args.command}: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        if not _is_aws(error):
+            raise
+        print(f"infra {args.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def _is_aws(error: Exception) -> bool:
+    """True for what botocore raises: no credentials, no rights, no answer. No fault of ours."""
+    if "botocore" not in sys.modules:  # `ping` needs none
+        return False
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return isinstance(error, BotoCoreError | ClientError)
 
 
 if __name__ == "__main__":

@@ -114,15 +114,15 @@ def remove(app: App, installation: Installation, stage: str, session: Any) -> li
     is_there = check_owner(app, installation, stage, client("lambda"))
     # The function goes before its log group, to which its last run writes.
     steps: list[tuple[str, Callable[[], Any]]] = [
-        ("rules", lambda: _remove_rule(client("events"), installation.rule_name(app, stage), name)),
-        ("functions", lambda: client("lambda").delete_function(FunctionName=name)),
+        ("rule", lambda: _remove_rule(client("events"), installation.rule_name(app, stage), name)),
+        ("function", lambda: client("lambda").delete_function(FunctionName=name)),
         (
-            "roles",
+            "role",
             lambda: _remove_role(
                 client("iam"), installation.role_name(app, stage), installation.tags, is_there
             ),
         ),
-        ("log groups", lambda: client("logs").delete_log_group(logGroupName=group)),
+        ("log group", lambda: client("logs").delete_log_group(logGroupName=group)),
     ]
     return [kind for kind, step in steps if _was_there(step)]
 

@@ -11,7 +11,7 @@ from cloudping.account import register
 from cloudping.errors import CloudPingError
 from cloudping.regions import RegionTable
 from infra import ROOT, TEMPLATES
-from infra.aws import chalice, functions, image, packages, roles, stacks, tables
+from infra.aws import chalice, functions, image, packages, roles, stacks, tables, zones
 from infra.aws.account import Account, in_parallel, session
 from infra.aws.installation import PROBES, App
 
@@ -113,6 +113,10 @@ class SitePart(StackPart):
 
     def plan(self) -> list[str]:
         super().plan()
+        if self.outcome == "create":  # later, other zones would mean other subnets
+            region = self.account.installation.home_region
+            found = zones.for_fargate(self.account.client("ec2"), region)
+            self.parameters["ZoneA"], self.parameters["ZoneB"] = found
         if self._lacks_image and self.outcome == "nothing":
             self.outcome = "update"
         return [f"stack {self.name}: {self.outcome}"]
@@ -214,7 +218,7 @@ class TargetsPart:
         home = self.account.installation.home_region
         if added := register(region_table(self.account), session(), home, self.status):
             self.report.changes += len(added)
-            self.report.say(f"{len(added)} regions added as targets")
+            self.report.say(f"added as targets: {', '.join(state.region.code for state in added)}")
 
 
 @dataclass

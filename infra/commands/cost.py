@@ -103,9 +103,14 @@ class Plan:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cadence", type=_minutes, default=5, help="e.g. 5m or 6h (default 5m)")
-    parser.add_argument("--regions", type=int, default=34, help="sources (default 34)")
     parser.add_argument(
-        "--months", type=int, default=12, help="months of history that are stored (default 12)"
+        "--regions", type=terminal.whole(1, 100), default=34, help="sources (default 34)"
+    )
+    parser.add_argument(
+        "--months",
+        type=terminal.whole(1, 120),
+        default=12,
+        help="months of history that are stored (default 12)",
     )
 
 

@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--certificate", default=None, help="ARN of the site's ACM certificate")
     parser.add_argument(
         "--max-tasks",
-        type=int,
+        type=terminal.whole(1, 100),
         help="tasks of the site at most (default: as it is deployed, else 4)",
     )
     parser.add_argument(
@@ -124,7 +124,8 @@ class Deployment:
         self.account = replace(self.account, installation=installation)
         waiting = sorted(set(status) - set(codes)) if not named else []
         self.report.say(
-            f"account {self.account.number}, {self.account.partition}: {len(codes)} regions"
+            f"account {self.account.number}, {self.account.partition}: "
+            + terminal.count(len(codes), "region")
             + (f"; not enabled: {', '.join(waiting)}" if waiting else "")
         )
         return status, codes
@@ -225,7 +226,7 @@ class Deployment:
         for what, why in sorted(failed.items()):
             self.report.say(f"FAILED {what}: {why}")
         if failed:
-            count = "1 part" if len(failed) == 1 else f"{len(failed)} parts"
+            count = terminal.count(len(failed), "part")
             raise DeployFailedError(f"{count} failed, the rest is in place; run the same again")
         if self.report.changes:
             self.report.say(

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     )
     done = remove(found, named, args.tables, status)
     for kind, count in sorted((+done.removed).items()):
-        print(f"{count:4} {kind} removed")
+        print(f"{terminal.count(count, kind)} removed")
     for name, why in sorted(done.left.items()):
         print(f"left: {name}: {why}")
     if not +done.removed and not done.left:
@@ -124,7 +124,7 @@ def _remove_stacks(found: Account, done: Removal, with_tables: bool) -> None:
         try:
             if template == tables.STACK:
                 _remove_tables(found, done)
-            done.removed["stacks"] += stacks.delete(formation, name, found.installation.tags)
+            done.removed["stack"] += stacks.delete(formation, name, found.installation.tags)
         except NotOursError as error:
             done.left[f"stack {name}"] = str(error)
         except CloudPingError as error:
@@ -136,7 +136,7 @@ def _remove_tables(found: Account, done: Removal) -> None:
     there = tables.existing(found)
     for name in there.ours:
         tables.delete(found, name)
-        done.removed["tables"] += 1
+        done.removed["table"] += 1
     done.left |= {f"table {name}": why for name, why in there.others.items()}
 
 

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 from cloudping.errors import CloudPingError
 from cloudping.regions import region
 from infra import ROOT, TEMPLATES
-from infra.aws import stacks
+from infra.aws import stacks, zones
 
 TEMPLATE = TEMPLATES / "pair.yaml"
 TAGS = {"Project": "cloudping", "Installation": "the pair"}  # as no installation can be called
@@ -129,13 +129,26 @@ def deploy(client: Any, args: argparse.Namespace) -> int:
     with TemporaryDirectory(prefix="cloudping-pair-") as folder:
         template = Path(folder) / "pair.yaml"
         template.write_text(render())
-        outcome = stacks.apply(client, args.name, template, parameters(args), TAGS)
+        wanted = parameters(args) | pair_zones(client, args, template)
+        outcome = stacks.apply(client, args.name, template, wanted, TAGS)
     print(f"{args.name}: {outcome} in {args.region}")
     stack = stacks.describe(client, args.name)
     show(stacks.outputs(stack or {}))
     if outcome != "unchanged":
         print("The servers take two or three minutes to install what they run.")
     return 0
+
+
+def pair_zones(client: Any, args: argparse.Namespace, template: Path) -> dict[str, str]:
+    """The zones of a pair that is there, which it keeps; for a new one, two that have its type."""
+    import boto3
+
+    if stacks.describe(client, args.name) is not None:
+        kept = stacks.kept(client, args.name, template)
+        return {key: value for key, value in kept.items() if key in ("ZoneA", "ZoneB")}
+    ec2 = boto3.client("ec2", region_name=args.region)
+    first, second = zones.for_instances(ec2, args.region, args.instance_type)
+    return {"ZoneA": first, "ZoneB": second}
 
 
 def check(args: argparse.Namespace) -> None:

@@ -24,6 +24,7 @@ from cloudping.runs import (
     NOT_MEASURED_REASONS,
     TargetResult,
 )
+from infra.commands import terminal
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "probes"))  # as Lambda has it
 from chalicelib.sweep import Measured, Plan, Target, measure
@@ -42,9 +43,15 @@ _METHODS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--attempts", type=_count, default=5, help="connects to each region (5)")
     parser.add_argument(
-        "--timeout", type=_seconds, default=2.5, metavar="S", help="seconds for one connect (2.5)"
+        "--attempts", type=terminal.whole(1, 100), default=5, help="connects to each region (5)"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=terminal.real(0.1, 30),
+        default=2.5,
+        metavar="S",
+        help="seconds for one connect (2.5)",
     )
     parser.add_argument(
         "--family", type=int, choices=(4, 6), default=4, help="IPv4 or IPv6, never both (4)"
@@ -53,20 +60,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--regions", metavar="CODE,CODE", help="only these regions; default: the whole catalogue"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-
-
-def _count(text: str) -> int:
-    count = int(text)
-    if not 1 <= count <= 100:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to 100")
-    return count
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0.1 <= seconds <= 30:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 0.1 to 30")
-    return seconds
 
 
 def run(args: argparse.Namespace, over_network: Callable[..., Measured] = measure) -> int:

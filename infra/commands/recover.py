@@ -24,6 +24,7 @@ from infra.aws import account
 from infra.aws.account import Account, in_parallel
 from infra.aws.functions import NOT_FOUND
 from infra.aws.installation import LOG_RETENTION_DAYS, PROBES
+from infra.commands import terminal
 
 # CloudWatch's filter syntax for lines that are JSON objects.
 _PATTERN = '{ ($.event = "run") || ($.event = "discarded") }'
@@ -124,7 +125,9 @@ def recover(found: Account, codes: Sequence[str], since: datetime) -> int:
         print(f"{done} of {len(codes)}  {code}: {result}", flush=True)
     print(f"since {to_iso(since)}: {total}")
     if failed:
-        print(f"{failed} regions could not be done; run it again", file=sys.stderr)
+        print(
+            f"{terminal.count(failed, 'region')} could not be done; run it again", file=sys.stderr
+        )
     return 1 if failed else 0
 
 

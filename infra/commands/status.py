@@ -326,7 +326,9 @@ def as_text(found: Status) -> str:
     ]
     if not found.problems:
         return "\n".join([*lines, "all is well"])
-    return "\n".join([*lines, f"{len(found.problems)} problems:", *found.problems])
+    return "\n".join(
+        [*lines, f"{terminal.count(len(found.problems), 'problem')}:", *found.problems]
+    )
 
 
 def _count(of: Function | None) -> str:

@@ -1,7 +1,9 @@
 """What commands say and ask on a terminal."""
 
+import math
 import sys
-from collections.abc import Iterable, Sequence
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Iterable, Sequence
 
 from cloudping.errors import CloudPingError
 
@@ -18,6 +20,41 @@ def confirm(question: str, yes: bool, word: str = "yes") -> None:
         raise NotConfirmedError("nobody is here to ask; say --yes to go on without a question")
     if input(f"{question} Type {word} to go on: ").strip() != word:
         raise NotConfirmedError("nothing was changed")
+
+
+def count(number: int, what: str) -> str:
+    """`1 part`, `2 parts`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """An argument's type: a whole number within bounds, with an error that names them."""
+
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
+        return value
+
+    return convert
+
+
+def real(low: float, high: float) -> Callable[[str], float]:
+    """An argument's type: a number within bounds, with an error that names them."""
+
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise ArgumentTypeError(f"{text!r} is not a number from {low:g} to {high:g}")
+        return value
+
+    return convert
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -113,7 +113,13 @@ def test_simulated_network_with_a_local_endpoint() -> None:
 
 @pytest.mark.parametrize(
     ("interval", "offset", "minutes", "hours"),
-    [(1, 13, "0/1", "*"), (5, 13, "3/5", "*"), (60, 13, "13", "0/1"), (360, 13, "13", "0/6")],
+    [
+        (1, 13, "0/1", "*"),
+        (5, 13, "3/5", "*"),
+        (60, 13, "13", "0/1"),
+        (360, 13, "13", "0/6"),
+        (1440, 13, "13", "0"),
+    ],
 )
 def test_schedule(interval: int, offset: int, minutes: str, hours: str) -> None:
     fields_ = schedule(interval, offset)

@@ -74,7 +74,7 @@ def left() -> set[str]:
 
 def test_a_stage_of_ours_goes_whole_and_once() -> None:
     make_rule(make_function(make_role(**INSTALLATION.tags), **INSTALLATION.tags))
-    assert remove() == ["rules", "functions", "roles", "log groups"]
+    assert remove() == ["rule", "function", "role", "log group"]
     assert left() == set()
     assert remove() == []
 
@@ -82,13 +82,13 @@ def test_a_stage_of_ours_goes_whole_and_once() -> None:
 def test_what_plain_chalice_made_goes_too() -> None:
     """It tags the function, not the role."""
     make_rule(make_function(make_role(), **INSTALLATION.tags))
-    assert remove() == ["rules", "functions", "roles", "log groups"]
+    assert remove() == ["rule", "function", "role", "log group"]
 
 
 def test_what_an_interrupted_removal_left_goes() -> None:
     make_role(**INSTALLATION.tags)
     make_rule()
-    assert remove() == ["rules", "roles"]
+    assert remove() == ["rule", "role"]
 
 
 @pytest.mark.parametrize(

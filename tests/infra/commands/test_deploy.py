@@ -346,7 +346,7 @@ def test_a_source_in_another_partition_writes_home(operator: Operator) -> None:
     ministack.put_right(operator.environment)
     status = operator.wait_for_fresh(150)
     assert [source["region"] for source in status["sources"]] == ["cn-north-1", HOME_REGION]
-    assert "1 functions removed" in china.run("destroy", "--regions", "cn-north-1", "--yes")
+    assert "1 function removed" in china.run("destroy", "--regions", "cn-north-1", "--yes")
     assert not any(china.everything().values())
 
 

@@ -174,7 +174,7 @@ def test_a_region_that_cannot_be_read_is_named_and_the_others_are_done(
     recover("--since", "1h", "--regions", "eu-west-1,eu-west-2", code=1)
     said = capsys.readouterr()
     assert "eu-west-2: no log /aws/lambda/cloudping-probes-eu-west-2-probe" in said.out
-    assert "1 regions could not be done" in said.err
+    assert "1 region could not be done" in said.err
     assert len(stored(table)) == 1
 
 

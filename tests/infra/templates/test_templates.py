@@ -198,3 +198,16 @@ def test_only_the_balancer_is_open_and_http_redirects_once_there_is_a_certificat
     condition, redirect, _ = action["Fn::If"]
     assert condition == site["Https"]["Condition"] == "HasCertificate"
     assert redirect["RedirectConfig"]["Protocol"] == "HTTPS"
+
+
+def test_a_service_starts_behind_a_listener_that_forwards_to_it() -> None:
+    """With a certificate that is the HTTPS one: ECS refuses a target group without a listener."""
+    site = resources("frontend")
+    tags = {tag["Key"]: tag["Value"] for tag in site["Service"]["Properties"]["Tags"]}
+    assert tags["Listener"] == {"Fn::If": ["HasCertificate", {"Ref": "Https"}, {"Ref": "Http"}]}
+    (action,) = site["Https"]["Properties"]["DefaultActions"]
+    assert action["Type"] == "forward"
+
+
+def test_autoscaling_names_no_role_that_a_fresh_account_lacks() -> None:
+    assert "RoleARN" not in resources("frontend")["Scaling"]["Properties"]
