@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from cloudping.errors import CloudPingError, ItemError
-from cloudping.regions import CATALOGUE, RegionState, RegionTable, provisional
+from cloudping.regions import CATALOGUE, RegionState, RegionTable, partition_of, provisional
 
 ENABLED: Final = frozenset({"ENABLED", "ENABLED_BY_DEFAULT"})
 # GovCloud has no endpoint of Account Management (docs.aws.amazon.com/general/latest/gr/
