@@ -270,7 +270,7 @@ def test_a_stall_is_kept_where_there_was_one() -> None:
     stalled = TargetResult(
         endpoint, ("192.0.2.1",), None, (Attempt(1.0, 19.5, stall_ms=17.25), FINE)
     )
-    run = replace(a_run(), attempts=2, results={"eu-west-1": stalled})
+    run = replace(a_run(), attempts_per_target=2, results={"eu-west-1": stalled})
     item = runs.to_item(run)
     assert item["results"]["eu-west-1"]["stall"] == {"0": Decimal("17.2")}
     read = runs.from_item(item).results["eu-west-1"].attempts
