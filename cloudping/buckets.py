@@ -24,9 +24,10 @@ from cloudping import dynamo
 from cloudping.codec import VERSION, decode, digest, encode
 from cloudping.distribution import Distribution
 from cloudping.errors import ItemError, StoreError
+from cloudping.items import Reader
 from cloudping.periods import START_FORMAT, following
 from cloudping.runs import METHOD_KERNEL, ORIGIN_AWS, combined_origin
-from cloudping.times import from_iso, to_iso
+from cloudping.times import to_iso
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -201,13 +202,14 @@ class DistributionTable:
         if "Item" not in answer:
             return None
         item = dynamo.from_wire(answer["Item"])
+        read = Reader(item, self.name, f"{region}/{STATE_BUCKET}")
         return State(
             region=region,
-            watermark=from_iso(item["watermark"]),
-            rolled_until=from_iso(item["rolled_until"]),
-            earliest=from_iso(item["earliest"]) if "earliest" in item else None,
-            written=item["written"],
-            revision=int(item["revision"]),
+            watermark=read.moment("watermark"),
+            rolled_until=read.moment("rolled_until"),
+            earliest=read.moment("earliest") if read.has("earliest") else None,
+            written=read.mapping("written"),
+            revision=read.whole("revision"),
         )
 
     def put_state(self, state: State, read: State | None) -> bool:

@@ -1,5 +1,7 @@
 """The errors raised on purpose; each says what was wrong, with the value, and what to do."""
 
+MAX_SHOWN = 200  # of a value: an item may have 400 KB
+
 
 class CloudPingError(Exception):
     """Base of all errors below: one line for the operator, never a trace."""
@@ -20,7 +22,8 @@ class ItemError(CloudPingError):
     def __init__(
         self, table: str, key: object, attribute: str, value: object, expected: str
     ) -> None:
-        super().__init__(f"{table} item {key}: {attribute} is {value!r}, expected {expected}")
+        shown = repr(value)[:MAX_SHOWN]
+        super().__init__(f"{table} item {key}: {attribute} is {shown}, expected {expected}")
         self.table = table
         self.key = key
         self.attribute = attribute

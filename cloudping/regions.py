@@ -7,6 +7,7 @@ announcement, and the coordinates are that place's in GeoNames (geonames.org, CC
 to 0.01 degrees. They are good to some 100 km, which is all that `rtt_floor_ms` asks of them.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,13 +17,15 @@ from typing import Any
 
 from cloudping import dynamo
 from cloudping.errors import ItemError, StoreError, UnknownRegionError
-from cloudping.times import from_iso, to_iso, utc_now
+from cloudping.items import MAX_INTERVAL_S, Reader
+from cloudping.times import to_iso, utc_now
 
 EARTH_RADIUS_KM = 6371.0088  # mean radius R1, IUGG
 # Light in a vacuum over the group index of standard single-mode fibre at 1550 nm (1.4682,
 # Corning SMF-28 data sheet), in km per ms.
 FIBRE_KM_PER_MS = 299.792458 / 1.4682
 PLACE_UNCERTAINTY_KM = 100.0  # at each end: places are approximate
+_CODE = re.compile(r"[a-z]{2,8}(-[a-z]{2,16}){1,3}-[0-9]{1,2}")
 FLOOR_MARGIN = 0.8  # never call a real figure impossible because of rounding
 
 
@@ -337,35 +340,31 @@ def _to_item(state: RegionState) -> dynamo.Item:
 
 
 def _from_item(item: dynamo.Item, table: str) -> RegionState:
-    code = item.get("region")
+    read = Reader(item, table, str(item.get("region")))
 
     def moment(attribute: str) -> datetime | None:
-        return from_iso(item[attribute]) if attribute in item else None
+        return read.moment(attribute) if read.has(attribute) else None
 
-    attribute = "region"
-    try:
-        place = Region(
-            code=item["region"],
-            name=item[attribute := "region_name"],
-            partition=item[attribute := "partition"],
-            endpoint=item[attribute := "endpoint"],
-            geography=item[attribute := "geography"],
-            place=item[attribute := "place"],
-            latitude=float(item[attribute := "latitude"]),
-            longitude=float(item[attribute := "longitude"]),
-        )
-        return RegionState(
-            region=place,
-            is_source=item[attribute := "active_from"] == "True",
-            is_target=item[attribute := "active_to"] == "True",
-            interval_s=int(item[attribute := "interval_s"]),
-            opt_in_status=item[attribute := "opt_in_status"],
-            earliest_data=moment(attribute := "earliest_data"),
-            latest_data=moment(attribute := "latest_data"),
-            is_announced=item.get("announced") != "False",
-            source_since=moment(attribute := "source_since"),
-        )
-    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-        raise ItemError(
-            table, code, attribute, item.get(attribute), "a value as regions.py writes it"
-        ) from error
+    code = read.text("region")
+    if not _CODE.fullmatch(code):
+        raise read.error("region", "a region's code, as us-east-1")
+    place = Region(
+        code=code,
+        name=read.text("region_name"),
+        partition=read.text("partition"),
+        endpoint=read.text("endpoint"),
+        geography=read.text("geography"),
+        place=read.text("place"),
+        latitude=read.number("latitude", most=90, least=-90),
+        longitude=read.number("longitude", most=180, least=-180),
+    )
+    return RegionState(
+        region=place,
+        is_source=read.one_of("active_from", ("True", "False")) == "True",
+        is_target=read.one_of("active_to", ("True", "False")) == "True",
+        interval_s=read.whole("interval_s", MAX_INTERVAL_S),
+        opt_in_status=read.text("opt_in_status"),
+        source_since=moment("source_since"),
+        earliest_data=moment("earliest_data"),
+        latest_data=moment("latest_data"),
+    )

@@ -24,12 +24,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 from cloudping import dynamo
 from cloudping.errors import ItemError, StoreError
+from cloudping.items import MAX_INTERVAL_S, Reader, is_number
 from cloudping.regions import CATALOGUE, rtt_floor_ms
-from cloudping.times import from_iso, to_iso
+from cloudping.times import to_iso
 
 # Why an attempt has no latency. A closed list, in three groups, since they count differently.
 LOSS_REASONS: Final = (
@@ -56,6 +57,11 @@ METHODS: Final = (METHOD_KERNEL, METHOD_CONNECT, METHOD_IMPORTED)
 # Where the latencies come from; the stored attribute is called `network`.
 ORIGIN_AWS: Final = "aws"
 ORIGIN_SIMULATED: Final = "simulated"  # `planet.py`, on a local installation
+
+# Far from what a probe does, near enough that no sum of it overflows.
+MAX_ATTEMPTS: Final = 1000  # a target in a run
+MAX_LATENCY_MS: Final = 1e6
+MAX_RUN_MS: Final = 86_400_000.0
 
 
 def combined_origin(origins: Iterable[str | None]) -> str | None:
@@ -223,26 +229,26 @@ def _optional(value_ms: float | None) -> Decimal | None:
 def from_item(item: Mapping[str, Any], table: str = "PingTest") -> Run:
     """The run of a PingTest item; raises ItemError with key, attribute and value."""
     key = f"{item.get('region')}/{item.get('timestamp')}"
-    read = _Reader(item, table, key)
+    read = Reader(item, table, key)
     written = item.get("written_at")
     return Run(
         region=read.text("region"),
         timestamp=read.moment("timestamp"),
         partition=read.text("partition"),
-        interval_s=int(read.number("interval_s")),
-        attempts_per_target=int(read.number("attempts")),
+        interval_s=read.whole("interval_s", MAX_INTERVAL_S),
+        attempts_per_target=read.whole("attempts", MAX_ATTEMPTS),
         method=read.text("method"),
         origin=read.text("network"),
         results={
-            target: _result(_Reader(content, table, f"{key} results.{target}"), target)
+            target: _result(Reader(content, table, f"{key} results.{target}"), target)
             for target, content in read.mapping("results").items()
         },
-        memory_mb=int(read.number("memory_mb")),
-        wall_ms=read.number("wall_ms"),
-        cpu_ms=read.number("cpu_ms"),
-        lateness_ms=read.number("lateness_ms", signed=True),
+        memory_mb=read.whole("memory_mb"),
+        wall_ms=read.number("wall_ms", MAX_RUN_MS),
+        cpu_ms=read.number("cpu_ms", MAX_RUN_MS),
+        lateness_ms=read.number("lateness_ms", least=-MAX_RUN_MS),
         written_at=None if written is None else read.moment("written_at"),
-        expires_at=int(read.number("expires_at")) if "expires_at" in item else None,
+        expires_at=read.whole("expires_at") if "expires_at" in item else None,
     )
 
 
@@ -259,9 +265,9 @@ def from_json(text: str) -> Run:
     return from_item(item, "log")
 
 
-def _result(read: "_Reader", target: str) -> TargetResult:
-    latencies = read.numbers("ms")
-    connects = read.numbers("connect")
+def _result(read: "Reader", target: str) -> TargetResult:
+    latencies = read.numbers("ms", MAX_LATENCY_MS)
+    connects = read.numbers("connect", MAX_LATENCY_MS)
     if len(connects) != len(latencies):
         raise read.error("connect", f"as many entries as ms has ({len(latencies)})")
     again = read.mapping("rx", default={})
@@ -273,82 +279,19 @@ def _result(read: "_Reader", target: str) -> TargetResult:
         if (latency_ms is None) == (reason is None) or reason not in (None, *REASONS):
             raise read.error("why", f"a latency or a known reason for attempt {number}")
         retransmits = again.get(str(number), 0)
-        if not isinstance(retransmits, (int, Decimal)):
+        if not is_number(retransmits) or not 0 <= retransmits <= MAX_ATTEMPTS:
             raise read.error("rx", "counts")
         stall_ms = stalls.get(str(number), 0)
-        if not _is_number(stall_ms) or stall_ms < 0:
+        if not is_number(stall_ms) or not 0 <= stall_ms <= MAX_RUN_MS:
             raise read.error("stall", "milliseconds")
         attempts.append(Attempt(latency_ms, connect_ms, int(retransmits), reason, float(stall_ms)))
     host = CATALOGUE[target].endpoint if target in CATALOGUE else ""
     return TargetResult(
         host=read.text("host", default=host),
         addresses=tuple(read.texts("ip")),
-        dns_ms=read.number("dns") if read.has("dns") else None,
+        dns_ms=read.number("dns", MAX_LATENCY_MS) if read.has("dns") else None,
         attempts=tuple(attempts),
     )
-
-
-class _Reader:
-    """Typed access to a stored map; every mismatch is an ItemError."""
-
-    def __init__(self, content: Any, table: str, key: str) -> None:
-        self._table, self._key = table, key
-        if not isinstance(content, Mapping):
-            raise ItemError(table, key, "results", content, "a map")
-        self._content = content
-
-    def error(self, attribute: str, expected: str) -> ItemError:
-        value = self._content.get(attribute)
-        return ItemError(self._table, self._key, attribute, value, expected)
-
-    def has(self, attribute: str) -> bool:
-        return attribute in self._content
-
-    def text(self, attribute: str, default: str = "") -> str:
-        value = self._content.get(attribute, default)
-        if not isinstance(value, str) or not value:
-            raise self.error(attribute, "text")
-        return value
-
-    def texts(self, attribute: str) -> list[str]:
-        value = self._content.get(attribute)
-        if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-            raise self.error(attribute, "a list of texts")
-        return value
-
-    def moment(self, attribute: str) -> datetime:
-        try:
-            return from_iso(self.text(attribute))
-        except ValueError:
-            raise self.error(attribute, "an ISO 8601 time with its offset") from None
-
-    def number(self, attribute: str, signed: bool = False) -> float:
-        value = self._content.get(attribute)
-        if not _is_number(value) or (value < 0 and not signed):
-            raise self.error(attribute, "a number" if signed else "a number of at least 0")
-        return float(value)
-
-    def numbers(self, attribute: str) -> list[float | None]:
-        value = self._content.get(attribute)
-        if not isinstance(value, list) or not all(
-            entry is None or (_is_number(entry) and entry >= 0) for entry in value
-        ):
-            raise self.error(attribute, "a list of numbers of at least 0, or nulls")
-        return [None if entry is None else float(entry) for entry in value]
-
-    def mapping(
-        self, attribute: str, default: Mapping[str, Any] | None = None
-    ) -> Mapping[str, Any]:
-        value = self._content.get(attribute, default)
-        if not isinstance(value, Mapping):
-            raise self.error(attribute, "a map")
-        return value
-
-
-def _is_number(value: Any) -> TypeGuard[Decimal | int]:
-    if isinstance(value, Decimal):
-        return value.is_finite()
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -473,7 +416,7 @@ class RunTable:
         )
         batch = KeyBatch()
         for item in items:
-            read = _Reader(item, self.name, f"{region}/{item['timestamp']}")
+            read = Reader(item, self.name, f"{region}/{item['timestamp']}")
             try:
                 batch.keys.append(
                     RunKey(region, read.moment("timestamp"), read.moment("written_at"))

@@ -28,13 +28,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from decimal import Decimal
 from itertools import groupby
 from typing import Any, Final
 
 from cloudping import dynamo
 from cloudping.errors import ItemError, StoreError
-from cloudping.times import from_iso, to_iso
+from cloudping.items import Reader
+from cloudping.times import to_iso
 
 PERCENTILES: Final = (10, 25, 50, 75, 90, 95, 98, 99)
 TIMEFRAMES: Final = ("1D", "1W", "1M", "1Y")
@@ -97,13 +97,14 @@ class Day:
     origin: str
 
 
-_NUMBERS: Final = {  # attribute to field of Figures and decimal places: ms to 1 µs, % to 0.001
+_NUMBERS: Final = {  # attribute to field of Figures and decimal places: ms to 1 µs; of a year,
+    # one attempt in half a million is not 0 %
     "latency": ("mean", 3),
     "stddev": ("stddev", 3),
     "min": ("min", 3),
     "max": ("max", 3),
-    "loss_pct": ("loss_pct", 3),
-    "coverage_pct": ("coverage_pct", 3),
+    "loss_pct": ("loss_pct", 6),
+    "coverage_pct": ("coverage_pct", 6),
 }
 
 
@@ -142,68 +143,42 @@ def to_item(summary: Summary) -> dynamo.Item:
 
 def from_item(item: Mapping[str, Any], table: str = "cloudping_stored_avgs") -> Summary:
     """The inverse of `to_item`; raises ItemError with key, attribute and value."""
-    attribute = "timeframe"
-    try:
-        return Summary(
-            timeframe=item["timeframe"],
-            region_from=item[attribute := "region_from"],
-            region_to=item[attribute := "region_to"],
-            figures=_figures(
-                item,
-                *(
-                    from_iso(item[attribute := name]) if name in item else None
-                    for name in ("first_sample", "last_sample")
-                ),
+    read = Reader(item, table, f"{item.get('timeframe')}/{item.get('index')}")
+    source, target = read.text("region_from"), read.text("region_to")
+    timeframe = read.text("timeframe")
+    if read.text("index") != _index(source, target, timeframe):
+        raise read.error("index", f"{_index(source, target, timeframe)}, of its own regions")
+    return Summary(
+        timeframe=timeframe,
+        region_from=source,
+        region_to=target,
+        figures=_figures(
+            read,
+            *(
+                read.moment(name) if read.has(name) else None
+                for name in ("first_sample", "last_sample")
             ),
-            window_start=from_iso(item[attribute := "window_start"]),
-            window_end=from_iso(item[attribute := "window_end"]),
-            updated_at=from_iso(item[attribute := "updated_at"]),
-            origin=item[attribute := "network"],
-        )
-    except _BadFigureError as error:
-        attribute = str(error)
-    except (KeyError, TypeError, ValueError):
-        pass
-    raise ItemError(
-        table,
-        f"{item.get('timeframe')}/{item.get('index')}",
-        attribute,
-        item.get(attribute),
-        "a value as summaries.py writes it",
+        ),
+        window_start=read.moment("window_start"),
+        window_end=read.moment("window_end"),
+        updated_at=read.moment("updated_at"),
+        origin=read.text("network"),
     )
 
 
-class _BadFigureError(Exception):
-    """Names the attribute that is not a figure."""
-
-
-def _figures(
-    content: Mapping[str, Any], first_sample: datetime | None, last_sample: datetime | None
-) -> Figures:
+def _figures(read: Reader, first_sample: datetime | None, last_sample: datetime | None) -> Figures:
     """Figures from an item or from the JSON of a day."""
 
     def number(name: str) -> float | None:
-        value = content.get(name)
-        if value is None:
-            return None
-        if not isinstance(value, (Decimal, int, float)):
-            raise _BadFigureError(name)
-        return float(value)
+        return read.number(name) if read.has(name) else None
 
-    samples, failures, methods = (content.get(name) for name in ("samples", "failures", "methods"))
-    if not isinstance(samples, (Decimal, int)):
-        raise _BadFigureError("samples")
-    if not isinstance(failures, Mapping):
-        raise _BadFigureError("failures")
-    if not isinstance(methods, list):
-        raise _BadFigureError("methods")
     return Figures(
-        samples=int(samples),
+        samples=read.whole("samples"),
         percentiles={p: value for p in PERCENTILES if (value := number(f"p_{p}")) is not None},
-        failures={reason: int(count) for reason, count in failures.items()},
+        failures=read.counts("failures"),
         first_sample=first_sample,
         last_sample=last_sample,
-        methods=tuple(methods),
+        methods=tuple(read.texts("methods")),
         **{attribute: number(name) for name, (attribute, _) in _NUMBERS.items()},
     )
 
@@ -225,20 +200,25 @@ def _day_text(day: Day) -> str:
     return json.dumps(content, separators=(",", ":"), sort_keys=True)
 
 
-def _day(region_from: str, region_to: str, day: date, text: str) -> Day:
-    """The inverse of `_day_text`."""
+def _day(region_from: str, region_to: str, day: date, text: str, table: str) -> Day:
+    """The inverse of `_day_text`; raises ItemError, or ValueError for what is no JSON or time."""
     content = json.loads(text)
+    read = Reader(content, table, f"{region_from}#{region_to}/{day}")
     first, last = (
-        datetime.combine(day, datetime.strptime(content[name], "%H:%M").time(), UTC)  # noqa: DTZ007 - UTC is given
-        if name in content
+        datetime.combine(day, datetime.strptime(read.text(name), "%H:%M").time(), UTC)  # noqa: DTZ007 - UTC is given
+        if read.has(name)
         else None
         for name in ("first_sample", "last_sample")
     )
-    return Day(region_from, region_to, day, _figures(content, first, last), content["network"])
+    return Day(region_from, region_to, day, _figures(read, first, last), read.text("network"))
 
 
 class SummaryTable:
-    """`cloudping_stored_avgs`: HASH `timeframe`, RANGE `index`."""
+    """`cloudping_stored_avgs`: HASH `timeframe`, RANGE `index`.
+
+    The first item that makes no sense is raised, unless a list `bad` is handed over that takes the
+    errors: then one broken item does not stop what concerns the others.
+    """
 
     NAME = "cloudping_stored_avgs"
 
@@ -246,15 +226,17 @@ class SummaryTable:
         self._client = client
         self.name = prefix + self.NAME
 
-    def all(self, timeframe: str) -> list[Summary]:
+    def all(self, timeframe: str, bad: list[ItemError] | None = None) -> list[Summary]:
         """The whole matrix of a timeframe, in the order of the pairs."""
-        return self._query(timeframe, "")
+        return self._query(timeframe, "", bad)
 
-    def of_source(self, timeframe: str, region_from: str) -> list[Summary]:
+    def of_source(
+        self, timeframe: str, region_from: str, bad: list[ItemError] | None = None
+    ) -> list[Summary]:
         """One row of the matrix."""
-        return self._query(timeframe, f"{region_from}_")
+        return self._query(timeframe, f"{region_from}_", bad)
 
-    def _query(self, timeframe: str, begin: str) -> list[Summary]:
+    def _query(self, timeframe: str, begin: str, bad: list[ItemError] | None) -> list[Summary]:
         condition, values = "#timeframe = :timeframe", {":timeframe": {"S": timeframe}}
         names = {"#timeframe": "timeframe"}
         if begin:
@@ -268,7 +250,15 @@ class SummaryTable:
             ExpressionAttributeNames=names,
             ExpressionAttributeValues=values,
         )
-        return [from_item(item, self.name) for item in items]
+        found = []
+        for item in items:
+            try:
+                found.append(from_item(item, self.name))
+            except ItemError as error:
+                if bad is None:
+                    raise
+                bad.append(error)
+        return found
 
     def write(self, summaries: Iterable[Summary]) -> None:
         """Writes the cells, in batches; one that was there is replaced."""
@@ -300,8 +290,8 @@ class HistoryTable:
                 try:
                     day = date.fromisoformat(f"{month}-{number}")
                     if first <= day <= last:
-                        found.append(_day(region_from, region_to, day, text))
-                except (_BadFigureError, KeyError, TypeError, ValueError) as error:
+                        found.append(_day(region_from, region_to, day, text, self.name))
+                except (ItemError, TypeError, ValueError) as error:
                     key = f"{region_from}#{region_to}/{month}"
                     raise ItemError(
                         self.name, key, f"days.{number}", text, "figures as summaries.py writes"

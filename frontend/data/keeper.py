@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from cloudping.buckets import DistributionTable
 from cloudping.errors import CloudPingError, ItemError
-from cloudping.regions import RegionState, RegionTable
+from cloudping.regions import CATALOGUE, RegionState, RegionTable
 from cloudping.runs import Run, RunTable
 from cloudping.summaries import TIMEFRAMES, Summary, SummaryTable
 from cloudping.times import utc_now
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 ROWS_EVERY: Final = timedelta(minutes=10)
 # The keys of a day's runs are read anew this often, to find those that came late.
 KEYS_EVERY: Final = timedelta(minutes=15)
+# AWS has some forty; a page of all pairs has the square of it.
+MAX_REGIONS: Final = 100
 # Between two queries of a refresh, so that parsing their answers does not hold up requests.
 PAUSE_S: Final = 0.05
 
@@ -105,14 +107,21 @@ class Keeper:
         return Snapshot(old.number + 1, now, states, cells, runs, seen)
 
     def _states(self, client: Any, old: Snapshot) -> tuple[RegionState, ...]:
-        """The catalogue; of a region whose item makes no sense, what was known of it before."""
+        """The catalogue; of a region whose item makes no sense, what was known of it before.
+
+        Of more than `MAX_REGIONS`, those of AWS' catalogue and then the first are taken: a page of
+        all pairs grows with the square, and has to be rendered while others wait.
+        """
         bad: list[ItemError] = []
         states = RegionTable(client, self._prefix).all(bad)
         for error in bad:
             log.error("%s", error)
         broken = {error.key for error in bad}
         states += [state for state in old.states if state.region.code in broken]
-        return tuple(sorted(states, key=lambda state: state.region.code))
+        if len(states) > MAX_REGIONS:
+            log.error("%s has %d regions; %d are shown", RegionTable.NAME, len(states), MAX_REGIONS)
+            states.sort(key=lambda state: (state.region.code not in CATALOGUE, state.region.code))
+        return tuple(sorted(states[:MAX_REGIONS], key=lambda state: state.region.code))
 
     def _figures(
         self, client: Any, old: Snapshot, codes: list[str], now: datetime
@@ -126,15 +135,15 @@ class Keeper:
         buckets = DistributionTable(client, self._prefix)
         marks = {}
         for code in codes:
-            state = buckets.state(code)
-            marks[code] = state.written if state else {}
+            marks[code] = _marks(buckets, code)
             self._stop.wait(self._pause_s)
         cells = {name: dict(old.cells.get(name, {})) for name in TIMEFRAMES}
         due_at = dict(self._row_due_at)
         rows = [(timeframe, code) for timeframe in TIMEFRAMES for code in codes]
         for timeframe, matrix in cells.items():
             first = not self._row_due_at
-            if first and (whole := self._readable(partial(table.all, timeframe))) is not None:
+            if first:
+                whole = _readable(partial(table.all, timeframe))
                 matrix.update(((s.region_from, s.region_to), s) for s in whole)
                 # From now on one row after the other, so that no refresh has much to read.
                 due_at |= {
@@ -151,23 +160,13 @@ class Keeper:
                     due_at[timeframe, code] = now + ROWS_EVERY
                 elif not changed:
                     continue
-                row = self._readable(partial(table.of_source, timeframe, code))
-                if row is not None:
-                    for pair in [pair for pair in matrix if pair[0] == code]:
-                        del matrix[pair]
-                    matrix.update(((s.region_from, s.region_to), s) for s in row)
+                row = _readable(partial(table.of_source, timeframe, code))
+                for pair in [pair for pair in matrix if pair[0] == code]:
+                    del matrix[pair]
+                matrix.update(((s.region_from, s.region_to), s) for s in row)
                 self._stop.wait(self._pause_s)
         self._marks, self._row_due_at = marks, due_at
         return cells
-
-    @staticmethod
-    def _readable(read: Callable[[], list[Summary]]) -> list[Summary] | None:
-        """What was read; None when an item of it makes no sense, which must not stop the rest."""
-        try:
-            return read()
-        except ItemError as error:
-            log.error("%s", error)
-            return None
 
     def _runs(
         self, client: Any, old: Snapshot, sources: list[RegionState], now: datetime
@@ -199,6 +198,25 @@ class Keeper:
         if all_keys:
             self._keys_read_at = now
         return runs, seen
+
+
+def _marks(buckets: DistributionTable, code: str) -> Mapping[str, str]:
+    """What the aggregator last wrote of a source; nothing where that cannot be read."""
+    try:
+        state = buckets.state(code)
+    except ItemError as error:
+        log.error("%s", error)
+        return {}
+    return state.written if state else {}
+
+
+def _readable(read: Callable[[list[ItemError]], list[Summary]]) -> list[Summary]:
+    """What could be read; an item that makes no sense is named in the log and left out."""
+    bad: list[ItemError] = []
+    found = read(bad)
+    for error in bad:
+        log.error("%s", error)
+    return found
 
 
 def _last_runs(old: Snapshot, runs: Mapping[str, Run]) -> dict[Pair, Summary]:

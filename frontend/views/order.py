@@ -11,6 +11,7 @@ from frontend.views.lookup import PARTITION_NAMES, short_name
 ORDERS: Final = ("name", "code", "proximity")
 GROUPS: Final = ("geography", "partition", "none")
 TYPICAL_STRETCH: Final = 1.5  # of a path against the great circle; used only to order regions
+MAX_SWEEPS: Final = 30  # of 2-opt; 34 regions need some ten
 
 
 def ordered(
@@ -57,7 +58,8 @@ def by_proximity(regions: list[Region], cells: Mapping[Pair, Summary]) -> list[R
     """The regions along a short path through their round trips, so that near ones stand together.
 
     The round trip of two is the mean of both directions' p50; where there is none, light
-    in fibre times a typical stretch. Nearest neighbour first, then 2-opt until nothing improves.
+    in fibre times a typical stretch. Nearest neighbour first, then 2-opt until nothing improves or
+    `MAX_SWEEPS` are done, since others wait meanwhile.
     """
     if len(regions) < 3:
         return list(regions)
@@ -77,8 +79,7 @@ def by_proximity(regions: list[Region], cells: Mapping[Pair, Summary]) -> list[R
     while rest:
         path.append(min(rest, key=lambda i: (apart[path[-1]][i], i)))
         rest.remove(path[-1])
-    improved = True
-    while improved:
+    for _ in range(MAX_SWEEPS):
         improved = False
         for i in range(1, len(path) - 1):
             for j in range(i + 1, len(path)):
@@ -90,4 +91,6 @@ def by_proximity(regions: list[Region], cells: Mapping[Pair, Summary]) -> list[R
                 if after < before - 1e-9:
                     path[i : j + 1] = path[i : j + 1][::-1]
                     improved = True
+        if not improved:
+            break
     return [regions[i] for i in path]

@@ -7,12 +7,12 @@ from flask import Flask
 
 from cloudping import dynamo
 from cloudping.buckets import DistributionTable, State
-from cloudping.regions import RegionTable
+from cloudping.regions import CATALOGUE, RegionState, RegionTable
 from cloudping.runs import RunTable
 from cloudping.settings import load
 from cloudping.summaries import TIMEFRAMES, SummaryTable
 from frontend import create_app
-from frontend.data.keeper import Keeper
+from frontend.data.keeper import MAX_REGIONS, ROWS_EVERY, Keeper
 from tests.frontend.conftest import fill, run, runs, site_of, states, summaries, this_minute
 
 
@@ -141,7 +141,7 @@ def test_every_row_is_read_anew_in_its_turn(dynamodb: Any) -> None:
     assert found == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 12]
 
 
-def test_an_item_that_makes_no_sense_costs_its_row_and_no_more(dynamodb: Any) -> None:
+def test_an_item_that_makes_no_sense_costs_its_cell_and_no_more(dynamodb: Any) -> None:
     fill(dynamodb)
     dynamodb.put_item(
         TableName="cloudping_stored_avgs",
@@ -150,7 +150,9 @@ def test_an_item_that_makes_no_sense_costs_its_row_and_no_more(dynamodb: Any) ->
     keeper = Keeper(lambda: dynamodb, "", 60)
     keeper.refresh()
     assert keeper.snapshot.failure is None
-    assert {pair[0] for pair in keeper.snapshot.cells["1D"]} == {"eu-west-1", "ap-northeast-1"}
+    assert keeper.snapshot.cells["1W"].keys() - keeper.snapshot.cells["1D"].keys() == {
+        ("us-east-1", "eu-west-1")
+    }
     assert len(keeper.snapshot.cells["1W"]) == 12
 
 
@@ -254,3 +256,37 @@ def test_a_denser_schedule_is_seen_at_once(dynamodb: Any) -> None:
     runs.put_once(run(code, now - timedelta(minutes=1), interval_s=60))
     keeper.refresh()
     assert keeper.snapshot.runs[code].timestamp == now - timedelta(minutes=1)
+
+
+def test_a_region_that_is_no_source_any_more_goes_as_in_a_fresh_process(
+    app: Flask, dynamodb: Any
+) -> None:
+    fill(dynamodb)
+    clock = [this_minute()]
+    old = Keeper(lambda: dynamodb, "", 60, lambda: clock[0])
+    old.refresh()
+    RegionTable(dynamodb).note_source("eu-west-1", 0)
+    SummaryTable(dynamodb).delete(s for s in summaries() if s.region_from == "eu-west-1")
+    clock[0] += ROWS_EVERY
+    old.refresh()
+    fresh = Keeper(lambda: dynamodb, "", 60, lambda: clock[0])
+    fresh.refresh()
+    assert old.snapshot.cells == fresh.snapshot.cells
+    assert not any(a == "eu-west-1" for cells in old.snapshot.cells.values() for a, _ in cells)
+
+
+def test_of_very_many_regions_those_of_aws_are_shown(
+    app: Flask, dynamodb: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(dynamodb)
+    table = RegionTable(dynamodb)
+    for k in range(3):
+        for letter in "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz"[: MAX_REGIONS // 2]:
+            place = replace(CATALOGUE["eu-west-1"], code=f"aa-{letter}{letter}east-{k}")
+            table.put(RegionState(place, True, True, 300, "ENABLED"))
+    keeper = site_of(app).keeper
+    keeper.refresh()
+    assert len(keeper.snapshot.states) <= MAX_REGIONS
+    assert {state.region.code for state in states()} <= {
+        state.region.code for state in keeper.snapshot.states
+    }
