@@ -4,11 +4,14 @@ import os
 import sys
 from typing import Any
 
+from cloudping import settings as shared_settings
 from cloudping.errors import SettingError
 from monitor.settings import load
 
 try:
     settings = load(os.environ)
+    if settings.source:
+        shared_settings.load(os.environ)  # where the tables are
 except SettingError as error:
     print(f"monitor: {error}", file=sys.stderr)  # noqa: T201 - one line instead of a trace
     sys.exit(2)

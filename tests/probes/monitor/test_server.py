@@ -60,8 +60,13 @@ def target() -> Iterator[str]:
             {"TARGET_HOST": "a.example", "CHECK_INTERVAL_SECONDS": "0"},
             "monitor: CHECK_INTERVAL_SECONDS='0'",
         ),
+        (
+            {"TARGET_HOST": "a.example", "RECORD_SOURCE": "office@eu-west-1",
+             "RECORD_TARGETS": "b", "CLOUDPING_PREFIX": "Team-"},
+            "monitor: CLOUDPING_PREFIX='Team-'",
+        ),
     ],
-)
+)  # fmt: skip
 def test_a_bad_setting_is_one_line_and_code_2(settings: dict[str, str], says: str) -> None:
     process = start(settings)
     said, _ = process.communicate(timeout=15)
