@@ -253,6 +253,10 @@ class RegionTable:
         schedule = {"active_from": str(interval_s > 0), "interval_s": interval_s}
         self._set(code, {**schedule, "source_since": since})
 
+    def note_target(self, code: str, is_target: bool) -> None:
+        """Sets whether probes measure the region; the rest of the item stays."""
+        self._set(code, {"active_to": str(is_target)})
+
     def note_announced(self, code: str) -> None:
         """Notes that the operator has been told of the region; the rest of the item stays."""
         self._set(code, {"announced": "True"})

@@ -126,6 +126,8 @@ TABLE: tuple[Setting, ...] = (
             "up to 20 of a-z, 0-9 and single hyphens, a letter first, as a registry's names are, "
             "and not internal-, which a load balancer refuses",
             "Put before every name, so that two installations can share an account."),
+    Setting("exclude", "CLOUDPING_EXCLUDE", "", _regions, _REGION_LIST,
+            "Regions that are neither source nor target, for `python -m infra deploy`."),
     Setting("home_credentials", "CLOUDPING_HOME_CREDENTIALS", "", str, "a secret's name",
             "Secret with an access key for the tables, for probes in another partition."),
     Setting("endpoint_url", "AWS_ENDPOINT_URL", "", _url, "http:// or https:// and a host",
@@ -176,6 +178,7 @@ class Settings:
 
     home_region: str
     table_prefix: str
+    exclude: tuple[str, ...]
     home_credentials: str
     endpoint_url: str
     region: str

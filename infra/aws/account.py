@@ -10,12 +10,11 @@ from typing import Any, TypeVar
 
 from cloudping.errors import CloudPingError
 from cloudping.regions import partition_of, region
-from cloudping.settings import TABLE, load
-from infra.aws.installation import Installation
+from cloudping.settings import load
+from infra.aws.installation import Installation, said
 
-# What of the environment belongs to the functions; the rest is the operator's own.
-_PER_STAGE = ("PROBE_REGION",)
-_FORWARDED = ("PROBE_", "AGGREGATOR_")
+# botocore's own are 60 s, five times: five minutes for each call to a region that is down.
+CONNECT_TIMEOUT_S, ATTEMPTS = 4, 4
 
 T = TypeVar("T")
 
@@ -47,11 +46,19 @@ _threads = local()
 
 
 def session() -> Any:
-    """This thread's boto3 session: sessions are not to be shared between threads."""
+    """This thread's boto3 session: sessions are not to be shared between threads.
+
+    With little patience for a connection: a region that is down must not hold up the others.
+    """
     import boto3
+    import botocore.session
+    from botocore.config import Config
 
     if not hasattr(_threads, "session"):
-        _threads.session = boto3.Session()
+        core = botocore.session.get_session()
+        retries: Any = {"mode": "standard", "total_max_attempts": ATTEMPTS}
+        core.set_default_client_config(Config(connect_timeout=CONNECT_TIMEOUT_S, retries=retries))
+        _threads.session = boto3.Session(botocore_session=core)
     return _threads.session
 
 
@@ -77,17 +84,10 @@ def find(args: argparse.Namespace, home_credentials: str = "") -> Account:
     from botocore.exceptions import BotoCoreError, ClientError
 
     settings = load({**os.environ, "CLOUDPING_PREFIX": args.prefix, "PROBE_REGION": ""})
-    environment = {
-        setting.env: os.environ[setting.env]
-        for setting in TABLE
-        if setting.env.startswith(_FORWARDED)
-        and setting.env not in _PER_STAGE
-        and os.environ.get(setting.env)
-    }
     installation = Installation(
         prefix=settings.table_prefix,
         home_region=settings.home_region,
-        environment=environment,
+        environment=said(os.environ),
         home_credentials=home_credentials,
     )
     installation.check_names()

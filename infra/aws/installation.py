@@ -9,12 +9,13 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cloudping.errors import SettingError
 from cloudping.regions import CATALOGUE
 from cloudping.settings import (
     PROBE_FUNCTION_S,
+    TABLE,
     WATCH_SCHEDULE,
     Settings,
     load,
@@ -48,7 +49,21 @@ APPS = {app.name: app for app in (PROBES, AGGREGATOR, WATCH)}
 
 # A failed write's run is in the log for so long: the time that there is for `infra recover`.
 LOG_RETENTION_DAYS = 14
+# Settings that an installation keeps (settings.py), and their defaults; not those that a stage or
+# the site's own stack decides.
+_OWN: Final = frozenset({"PROBE_REGION", "FRONTEND_PROXIES"})
+KEPT: Final = {
+    setting.env: setting.default
+    for setting in TABLE
+    if setting.env.startswith(("PROBE_", "AGGREGATOR_", "FRONTEND_", "CLOUDPING_EXCLUDE"))
+    and setting.env not in _OWN
+}
 MAX_NAME = 64  # of a Lambda function, an EventBridge rule and an IAM role
+
+
+def said(environ: Mapping[str, str]) -> dict[str, str]:
+    """What an environment says of the settings that are kept; nothing is not said."""
+    return {name: environ[name].strip() for name in KEPT if environ.get(name, "").strip()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +107,13 @@ class Installation:
     @property
     def settings(self) -> Settings:
         """What its functions will read."""
-        return load({**os.environ, **self.environment})
+        return load(self.environ)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """Its settings, with the endpoint that this process works against."""
+        endpoint = {k: v for k, v in os.environ.items() if k == "AWS_ENDPOINT_URL"}
+        return {**endpoint, **self.environment}
 
     def stages(self, app: App) -> list[str]:
         """A probe in every region known; the other apps at home."""
@@ -109,7 +130,10 @@ class Installation:
 
 def config(app: App, installation: Installation, stages: Iterable[str]) -> dict[str, Any]:
     """The `.chalice/config.json` of an app: a stage is named after its region."""
-    own = {"CLOUDPING_HOME_REGION": installation.home_region, **installation.environment}
+    own = {"CLOUDPING_HOME_REGION": installation.home_region}
+    for name, value in installation.environment.items():
+        if name.startswith(("PROBE_", "AGGREGATOR_")):  # the rest is for the site, or for deploy
+            own[name] = value
     if installation.prefix:
         own["CLOUDPING_PREFIX"] = installation.prefix
     if installation.home_credentials and app is PROBES:

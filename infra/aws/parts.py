@@ -143,6 +143,7 @@ class FunctionsPart:
     report: Report
     app: App
     codes: Sequence[str]
+    boundary: str | None = None  # of the functions' roles
     is_vital: bool = False
     outdated: list[str] = field(default_factory=list)
 
@@ -162,7 +163,9 @@ class FunctionsPart:
         self.report.say(f"{self.name} packaged: {zip_file.stat().st_size / 1e6:.1f} MB")
 
         def is_current(code: str) -> bool:
-            return functions.is_current(self.app, installation, code, zip_file, session())
+            return functions.is_current(
+                self.app, installation, code, zip_file, session()
+            ) and roles.is_bounded(self.account, self.app, code, self.boundary)
 
         for code, answer in in_parallel(is_current, self.codes):
             if isinstance(answer, Exception):
@@ -182,8 +185,11 @@ class FunctionsPart:
     def carry_out(self) -> None:
         if not self.outdated:
             return
-        boundary = roles.boundary(self.account)
-        self._each(self.outdated, lambda code: roles.make(self.account, self.app, code, boundary))
+        self._each(
+            "role",
+            self.outdated,
+            lambda code: roles.make(self.account, self.app, code, self.boundary),
+        )
         stages = [code for code in self.outdated if f"{self.name} {code}" not in self.report.failed]
         deployed = chalice.deploy_all(self.app, self.project, stages, PARALLEL_DEPLOYMENTS)
         for done, (code, error) in enumerate(deployed, 1):
@@ -193,20 +199,32 @@ class FunctionsPart:
             else:
                 self.report.changes += 1
                 self.report.say(f"{self.name} {code}: deployed ({done} of {len(stages)})")
+        # Chalice says nothing of a rule's state, so one that somebody has disabled could stay so.
+        done_stages = [code for code in stages if f"{self.name} {code}" not in self.report.failed]
+        self._each("rule", done_stages, self._enable_rule)
 
-    def _each(self, codes: Sequence[str], work: Callable[[str], Any]) -> None:
+    def _enable_rule(self, code: str) -> None:
+        name = self.account.installation.rule_name(self.app, code)
+        self.account.client("events", code).enable_rule(Name=name)
+
+    def _each(self, what: str, codes: Sequence[str], work: Callable[[str], Any]) -> None:
         for code, error in in_parallel(work, codes):
             if isinstance(error, Exception):
-                self.report.failed[f"{self.name} {code}"] = f"role: {error}"
+                self.report.failed[f"{self.name} {code}"] = f"{what}: {error}"
 
 
 @dataclass
 class TargetsPart:
-    """The regions that are measured: all of the catalogue and of the account."""
+    """The regions that are measured: all of the catalogue and of the account, less the excluded.
+
+    `returned` are those that were excluded until now.
+    """
 
     account: Account
     report: Report
     status: Mapping[str, str]
+    excluded: Sequence[str] = ()
+    returned: Sequence[str] = ()
     name: str = "targets"
     is_vital: bool = True
     is_needed: bool = False  # goes with the rest: there is no plan of it without the tables
@@ -215,10 +233,19 @@ class TargetsPart:
         return []
 
     def carry_out(self) -> None:
-        home = self.account.installation.home_region
-        if added := register(region_table(self.account), session(), home, self.status):
+        home, table = self.account.installation.home_region, region_table(self.account)
+        if added := register(table, session(), home, self.status):
             self.report.changes += len(added)
             self.report.say(f"added as targets: {', '.join(state.region.code for state in added)}")
+        for state in table.all():
+            code = state.region.code
+            is_changed = code in (self.excluded if state.is_target else self.returned)
+            if is_changed:
+                table.note_target(code, not state.is_target)
+                self.report.changes += 1
+            if code in self.excluded and state.is_source:
+                table.note_source(code, 0)
+                self.report.changes += 1
 
 
 @dataclass

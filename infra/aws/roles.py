@@ -43,7 +43,10 @@ def boundary(account: Account) -> str | None:
 
 
 def make(account: Account, app: App, code: str, bounded_by: str | None) -> None:
-    """The role of a function where there is none; its policy is Chalice's to add."""
+    """The role of a function where there is none, within its boundary; its policy is Chalice's.
+
+    One that is there gets the boundary as well: it may have been made before there was one.
+    """
     from botocore.exceptions import ClientError
 
     request: dict[str, Any] = {
@@ -53,8 +56,23 @@ def make(account: Account, app: App, code: str, bounded_by: str | None) -> None:
     }
     if bounded_by:
         request["PermissionsBoundary"] = bounded_by
+    client = account.client("iam", code)
     try:
-        account.client("iam", code).create_role(**request)
+        client.create_role(**request)
     except ClientError as error:
         if error.response["Error"]["Code"] != "EntityAlreadyExists":
             raise
+        if not is_bounded(account, app, code, bounded_by):
+            client.put_role_permissions_boundary(
+                RoleName=request["RoleName"], PermissionsBoundary=bounded_by
+            )
+
+
+def is_bounded(account: Account, app: App, code: str, bounded_by: str | None) -> bool:
+    """True when a function's role has the boundary, or when the account has none to give it."""
+    if bounded_by is None:
+        return True
+    name = account.installation.role_name(app, code)
+    role = account.client("iam", code).get_role(RoleName=name)["Role"]
+    found = role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn")
+    return bool(found == bounded_by)

@@ -3,9 +3,10 @@
 In this order: the tables, the operations stack (topic, alarms, dashboard), the aggregator and the
 watch for new regions in the home region, a probe in every enabled region, the front end. What is
 there and unchanged is left alone, so run it again after a failure, after a change, or for a new
-region: it does what is missing. Settings come from the environment (docs/settings.md), e.g.
-PROBE_INTERVAL_MINUTES=15 python -m infra deploy. Nothing is changed before you have seen the plan
-and agreed. Exits with 1 when something failed; it says what.
+region: it does what is missing. Settings (docs/settings.md) are said in the environment once, e.g.
+PROBE_INTERVAL_MINUTES=15 python -m infra deploy, and kept with the installation from then on.
+Nothing is changed before you have seen the plan and agreed. Exits with 1 when something failed; it
+says what.
 
 In another partition (China, GovCloud, European Sovereign Cloud) only probes are deployed; they
 write to the home region with the key in --home-credentials. See docs/deploying.md.
@@ -18,7 +19,7 @@ from dataclasses import replace
 from cloudping.account import ENABLED, region_status
 from cloudping.errors import CloudPingError
 from cloudping.regions import CATALOGUE, partition_of
-from infra.aws import account, home, roles, tables
+from infra.aws import account, home, roles, settings, tables
 from infra.aws.account import Account, in_parallel
 from infra.aws.installation import AGGREGATOR, PROBES, WATCH
 from infra.aws.parts import (
@@ -33,6 +34,9 @@ from infra.aws.parts import (
 )
 from infra.commands import terminal
 
+# AWS's quota of regions that are being enabled in an account at the same time.
+OPT_INS_AT_ONCE = 6
+
 
 class DeployFailedError(CloudPingError):
     """Some parts could not be deployed; the others are."""
@@ -42,6 +46,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     account.add_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="show the plan, change nothing")
     parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--exclude",
+        metavar="CODE,CODE",
+        help="regions that are neither source nor target from now on; none: no region",
+    )
+    parser.add_argument(
+        "--reset",
+        metavar="NAME,NAME",
+        default="",
+        help="settings that go back to their defaults, e.g. PROBE_TARGETS",
+    )
     parser.add_argument("--alarm-email", default=None, help="who is told of alarms and new regions")
     parser.add_argument(
         "--no-frontend",
@@ -92,12 +107,27 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _listed(text: str) -> list[str]:
+    return [entry.strip() for entry in text.split(",") if entry.strip()]
+
+
+def _excluding(found: Account, args: argparse.Namespace) -> Account:
+    """With --exclude as the setting that it is; `none` is its default: no region."""
+    if args.exclude is None:
+        return found
+    codes = "" if args.exclude == "none" else ",".join(account.chosen(args.exclude))
+    environment = {**found.installation.environment, "CLOUDPING_EXCLUDE": codes}
+    return replace(found, installation=replace(found.installation, environment=environment))
+
+
 class Deployment:
     """One run of `deploy`; nothing is changed before `run` has shown the plan."""
 
     def __init__(self, found: Account, args: argparse.Namespace) -> None:
-        self.account, self.args = found, args
+        self.args = args
         self.report = Report()
+        self.before = settings.stored(found)
+        self.account = settings.settled(_excluding(found, args), self.before, _listed(args.reset))
 
     def run(self) -> None:
         status, codes = self._regions()
@@ -118,20 +148,33 @@ class Deployment:
         home.check(self.account, status)
         if self.args.opt_in:
             self._opt_in(status)
-        codes = named or sorted(code for code, said in status.items() if said in ENABLED)
+        excluded = self.account.installation.settings.exclude
+        if both := sorted(set(named) & set(excluded)):
+            raise CloudPingError(f"{', '.join(both)}: excluded; --exclude says otherwise")
+        enabled = sorted(code for code, said in status.items() if said in ENABLED)
+        codes = named or [code for code in enabled if code not in excluded]
         unknown = tuple(code for code in codes if code not in CATALOGUE)
         installation = replace(self.account.installation, more_regions=unknown)
         self.account = replace(self.account, installation=installation)
-        waiting = sorted(set(status) - set(codes)) if not named else []
+        waiting = sorted(status.keys() - set(enabled)) if not named else []
         self.report.say(
             f"account {self.account.number}, {self.account.partition}: "
             + terminal.count(len(codes), "region")
             + (f"; not enabled: {', '.join(waiting)}" if waiting else "")
+            + (f"; excluded: {', '.join(excluded)}" if excluded else "")
         )
         return status, codes
 
     def _opt_in(self, status: Mapping[str, str]) -> None:
-        wanted = [code for code, said in status.items() if said == "DISABLED"]
+        excluded = self.account.installation.settings.exclude
+        missing = [c for c, said in status.items() if said == "DISABLED" and c not in excluded]
+        places = max(0, OPT_INS_AT_ONCE - list(status.values()).count("ENABLING"))
+        wanted, later = missing[:places], missing[places:]
+        if later:
+            self.report.say(
+                f"AWS takes {OPT_INS_AT_ONCE} at a time; a later deploy opts in to: "
+                + ", ".join(later)
+            )
         if self.args.dry_run:
             self.report.say(f"would opt in to: {', '.join(wanted) or 'nothing'}")
             return
@@ -144,7 +187,8 @@ class Deployment:
 
     def _parts(self, status: Mapping[str, str], codes: list[str]) -> list[Part]:
         """All that is deployed, in its order; in another partition only the probes."""
-        probes = FunctionsPart(self.account, self.report, PROBES, codes)
+        boundary = roles.boundary(self.account)
+        probes = FunctionsPart(self.account, self.report, PROBES, codes, boundary)
         if not self.account.is_home:
             return [probes]
         home = [self.account.installation.home_region]
@@ -155,16 +199,28 @@ class Deployment:
                 tables.STACK,
                 self._prefix | {"DeletionProtection": "true"},
             ),
-            StackPart(self.account, self.report, "operations", self._operations()),
-            TargetsPart(self.account, self.report, status),
-            FunctionsPart(self.account, self.report, AGGREGATOR, home),
-            FunctionsPart(self.account, self.report, WATCH, home),
+            # Vital where it keeps changed settings: else the next deployer would undo the change.
+            StackPart(
+                self.account, self.report, "operations", self._operations(), self._is_changed
+            ),
+            self._targets(status),
+            FunctionsPart(self.account, self.report, AGGREGATOR, home, boundary),
+            FunctionsPart(self.account, self.report, WATCH, home, boundary),
             probes,
             SourcesPart(self.account, self.report, codes),
         ]
         if not self.args.no_frontend:
-            parts.append(self._site())
+            parts.append(self._site(boundary))
         return parts
+
+    @property
+    def _is_changed(self) -> bool:
+        return self.before != self.account.installation.environment
+
+    def _targets(self, status: Mapping[str, str]) -> TargetsPart:
+        excluded = self.account.installation.settings.exclude
+        returned = set(_listed(self.before.get("CLOUDPING_EXCLUDE", ""))) - set(excluded)
+        return TargetsPart(self.account, self.report, status, excluded, sorted(returned))
 
     @property
     def _prefix(self) -> dict[str, str]:
@@ -174,15 +230,21 @@ class Deployment:
         return self._prefix | {"DeletionProtection": "true"}
 
     def _operations(self) -> dict[str, str]:
-        minutes = self.account.installation.settings.aggregator_interval_minutes
-        parameters = self._prefix | {"AggregatorSeconds": str(minutes * 60)}
+        installation = self.account.installation
+        minutes = installation.settings.aggregator_interval_minutes
+        others = [code for code in CATALOGUE if partition_of(code) != self.account.partition]
+        parameters = self._prefix | {
+            "AggregatorSeconds": str(minutes * 60),
+            settings.PARAMETER: settings.text(installation.environment),
+            "OtherSources": ",".join(others),
+        }
         if self.args.alarm_email is not None:
             parameters["AlarmEmail"] = self.args.alarm_email
         if self.args.home_writer:
             parameters["OtherPartitions"] = "true"
         return parameters
 
-    def _site(self) -> SitePart:
+    def _site(self, boundary: str | None) -> SitePart:
         installation = self.account.installation
         topic = (
             f"arn:{self.account.partition}:sns:{installation.home_region}:{self.account.number}:"
@@ -195,7 +257,8 @@ class Deployment:
         }
         parameters = self._prefix | {
             "TopicArn": topic,
-            "BoundaryArn": roles.boundary(self.account) or "",
+            "BoundaryArn": boundary or "",
+            **settings.site_parameters(installation.environment),
             **{key: value for key, value in given.items() if value is not None},
         }
         return SitePart(
@@ -209,8 +272,8 @@ class Deployment:
     def _show_plan(self, parts: list[Part]) -> None:
         for line in [line for part in parts for line in part.plan()]:
             self.report.say(f"plan: {line}")
-        for name, value in sorted(self.account.installation.environment.items()):
-            self.report.say(f"plan: setting {name}={value}")
+        for line in settings.differences(self.before, self.account.installation.environment):
+            self.report.say(f"plan: {line}")
 
     def _carry_out(self, part: Part) -> None:
         """One part after the other; without a vital one, the rest makes no sense."""

@@ -17,7 +17,7 @@ from cloudping.buckets import DistributionTable
 from cloudping.regions import RegionState, RegionTable, partition_of
 from cloudping.runs import LOSS_REASONS, NOT_MEASURED_REASONS, Run, RunTable
 from cloudping.times import to_iso, utc_now
-from infra.aws import account, stacks, tables
+from infra.aws import account, settings, stacks, tables
 from infra.aws.account import Account, in_parallel
 from infra.aws.functions import NOT_FOUND
 from infra.aws.installation import AGGREGATOR, PROBES, WATCH, App
@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    found = look(account.find(args), account.chosen(args.regions), utc_now())
+    meant = account.find(args)
+    meant = settings.settled(meant, settings.stored(meant))
+    found = look(meant, account.chosen(args.regions), utc_now())
     print(json.dumps(as_json(found), indent=2) if args.json else as_text(found))
     return UNHEALTHY if found.problems else 0
 

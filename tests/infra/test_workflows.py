@@ -46,8 +46,14 @@ def test_deploying_by_hand_asks_and_by_schedule_adds_only() -> None:
     assert "--no-frontend" in text
     known = {setting.env for setting in TABLE}
     passed = set(re.findall(r"^ +([A-Z_]+): \$\{\{ vars\.\1 \}\}", text, re.MULTILINE))
-    assert {"CLOUDPING_PREFIX", "PROBE_INTERVAL_MINUTES"} <= passed
+    # The rest is kept with the installation: a variable that is not set here must not reset it.
+    assert passed & known == {"CLOUDPING_PREFIX", "CLOUDPING_HOME_REGION"}
     assert passed - known <= {"OPT_IN", "REGISTRY"}
+
+
+def test_a_clone_without_an_account_does_not_fail_daily() -> None:
+    job = jobs((ROOT / ".github" / "workflows" / "deploy.yml").read_text())["deploy"]
+    assert job["if"] == "vars.AWS_DEPLOY_ROLE_ARN != ''"
 
 
 def test_the_image_is_scanned_before_it_is_pushed_for_both_architectures() -> None:

@@ -54,3 +54,29 @@ def test_what_aws_does_not_say_never_counts_as_no_boundary(
     monkeypatch.setattr(Account, "client", lambda *_: Silent())
     with pytest.raises(AccountError, match=r"boundary .* is not known"):
         roles.boundary(ACCOUNT)
+
+
+def bounded_by(iam: Any) -> str | None:
+    role = iam.get_role(RoleName="cloudping-probes-eu-west-1-probe")["Role"]
+    found: str | None = role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn")
+    return found
+
+
+def test_a_role_that_is_older_than_the_boundary_gets_it(iam: Any) -> None:
+    """In the documented order an administrator deploys first, and the boundary comes after."""
+    roles.make(ACCOUNT, PROBES, "eu-west-1", None)
+    assert bounded_by(iam) is None
+    assert roles.is_bounded(ACCOUNT, PROBES, "eu-west-1", None)
+    arn = iam.create_policy(PolicyName="cloudping-boundary", PolicyDocument=POLICY)["Policy"]["Arn"]
+    assert not roles.is_bounded(ACCOUNT, PROBES, "eu-west-1", arn)
+    roles.make(ACCOUNT, PROBES, "eu-west-1", arn)
+    assert bounded_by(iam) == arn
+    assert roles.is_bounded(ACCOUNT, PROBES, "eu-west-1", arn)
+
+
+def test_another_boundary_is_replaced(iam: Any) -> None:
+    other = iam.create_policy(PolicyName="other", PolicyDocument=POLICY)["Policy"]["Arn"]
+    arn = iam.create_policy(PolicyName="cloudping-boundary", PolicyDocument=POLICY)["Policy"]["Arn"]
+    roles.make(ACCOUNT, PROBES, "eu-west-1", other)
+    roles.make(ACCOUNT, PROBES, "eu-west-1", arn)
+    assert bounded_by(iam) == arn

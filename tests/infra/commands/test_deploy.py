@@ -196,7 +196,26 @@ def test_a_change_reaches_what_it_concerns_and_a_new_region_is_picked_up(
         "deploy", *regions(two), "--no-frontend", "--dry-run", PROBE_ATTEMPTS="3"
     )
     assert "probes: 2 of 2 to deploy" in changed
-    assert "setting PROBE_ATTEMPTS=3" in changed
+    assert "setting PROBE_ATTEMPTS: 5 -> 3" in changed
+    operator.run("deploy", *regions(two), "--no-frontend", "--yes", PROBE_ATTEMPTS="3")
+    nothing_said = dict.fromkeys(ministack.FAST, "")  # as from another machine, or a workflow
+    dry = ("deploy", *regions(two), "--no-frontend", "--dry-run")
+    kept = operator.run(*dry, **nothing_said)
+    assert "probes: 2 of 2 unchanged" in kept
+    assert "setting PROBE_ATTEMPTS=3" in kept
+    assert "setting PROBE_ATTEMPTS: 3 -> 5" in operator.run(
+        *dry, "--reset", "PROBE_ATTEMPTS", **nothing_said
+    )
+    away = operator.run(*dry[:-1], "--yes", "--exclude", "me-south-1", **nothing_said)
+    assert "setting CLOUDPING_EXCLUDE: none -> me-south-1" in away
+    targets = {state.region.code for state in RegionTable(operator.client("dynamodb")).targets()}
+    assert CATALOGUE.keys() - targets == {"me-south-1"}
+    assert "me-south-1: excluded" in operator.run(
+        "deploy", "--regions", "me-south-1", "--yes", expected=1, **nothing_said
+    )
+    operator.run(*dry[:-1], "--yes", "--exclude", "none", **nothing_said)
+    targets = {state.region.code for state in RegionTable(operator.client("dynamodb")).targets()}
+    assert targets == CATALOGUE.keys()
 
     table = RegionTable(operator.client("dynamodb"))
     assert {state.region.code for state in table.sources()} == set(two)
