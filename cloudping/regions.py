@@ -368,7 +368,8 @@ def _from_item(item: dynamo.Item, table: str) -> RegionState:
         is_target=read.one_of("active_to", ("True", "False")) == "True",
         interval_s=read.whole("interval_s", MAX_INTERVAL_S),
         opt_in_status=read.text("opt_in_status"),
-        source_since=moment("source_since"),
         earliest_data=moment("earliest_data"),
         latest_data=moment("latest_data"),
+        is_announced=item.get("announced") != "False",
+        source_since=moment("source_since"),
     )

@@ -110,7 +110,10 @@ def wire(item: dict[str, Any]) -> Item:
 
 
 def region_items() -> list[Item]:
-    state = RegionState(CATALOGUE["eu-west-1"], True, True, 300, "ENABLED", *3 * [this_minute()])
+    state = RegionState(
+        CATALOGUE["eu-west-1"], True, True, 300, "ENABLED",
+        earliest_data=this_minute(), latest_data=this_minute(), source_since=this_minute(),
+    )  # fmt: skip
     return list(broken(wire(regions._to_item(state)), {"region"}))
 
 
