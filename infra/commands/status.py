@@ -17,11 +17,13 @@ from cloudping.buckets import DistributionTable
 from cloudping.regions import RegionState, RegionTable, partition_of
 from cloudping.runs import LOSS_REASONS, NOT_MEASURED_REASONS, Run, RunTable
 from cloudping.times import to_iso, utc_now
+from infra import stalls
 from infra.aws import account, settings, stacks, tables
 from infra.aws.account import Account, in_parallel
 from infra.aws.functions import NOT_FOUND
 from infra.aws.installation import AGGREGATOR, PROBES, WATCH, App
 from infra.commands import terminal
+from infra.stalls import Stalls
 
 UNHEALTHY = 3
 # A run may take its deadline and its write; after a third interval without one, it is silent.
@@ -97,6 +99,7 @@ class Status:
     functions: Sequence[Function]
     counted_until: datetime | None
     site: Site
+    stalls: Stalls = field(default_factory=lambda: Stalls(0, 0))
     problems: Sequence[str] = field(default_factory=tuple)
 
 
@@ -112,18 +115,20 @@ def look(found: Account, codes: Sequence[str], now: datetime) -> Status:
     states.sort(key=lambda state: state.region.code)
     runs = RunTable(client, prefix)
 
-    def one(state: RegionState) -> Source:
+    def one(state: RegionState) -> tuple[Source, Run | None]:
         code = state.region.code
         is_ours = partition_of(code) == found.partition
         of_probe = function(found, PROBES, code, now) if is_ours else None
-        return source(state, of_probe, runs.latest(code, now), now)
+        last = runs.latest(code, now)
+        return source(state, of_probe, last, now), last
 
     answers = {state.region.code: answer for state, answer in in_parallel(one, states)}
     sources = [
-        _unknown(state, answer) if isinstance(answer, Exception) else answer
+        _unknown(state, answer) if isinstance(answer, Exception) else answer[0]
         for state in states
         for answer in [answers[state.region.code]]
     ]
+    newest = [answer[1] for answer in answers.values() if not isinstance(answer, Exception)]
     home = found.installation.home_region
     functions = [function(found, app, home, now) for app in (AGGREGATOR, WATCH)]
     counted = [
@@ -148,6 +153,7 @@ def look(found: Account, codes: Sequence[str], now: datetime) -> Status:
         functions=functions,
         counted_until=counted_until,
         site=shown,
+        stalls=stalls.of(run for run in newest if run is not None),
         problems=problems,
     )
 
@@ -321,6 +327,7 @@ def as_text(found: Status) -> str:
         ),
         "",
         f"figures account for the runs written until {counted}",
+        str(found.stalls),
         f"front end: {found.site.url}, {found.site.running} of {found.site.wanted} tasks"
         if found.site.url
         else "front end: not deployed",

@@ -71,13 +71,15 @@ def whole(*problems: str) -> Status:
 
 def test_text_ends_with_what_is_wrong() -> None:
     assert status.as_text(whole()).endswith("\nall is well")
-    assert status.as_text(whole("eu-west-1: silent")).endswith("1 problems:\neu-west-1: silent")
+    assert status.as_text(whole("eu-west-1: silent")).endswith("1 problem:\neu-west-1: silent")
     assert "2 min ago" in status.as_text(whole())
+    assert "stalls: 0 of 0 connects met one (none); too few" in status.as_text(whole())
 
 
 def test_json_is_json_with_the_verdict() -> None:
     said = json.loads(json.dumps(status.as_json(whole("one"))))
     assert said["healthy"] is False
+    assert said["stalls"]["marked"] == 0
     assert said["at"] == "2026-11-20T12:00:00.000Z"
     assert said["sources"][0]["last_run"] == "2026-11-20T11:58:00.000Z"
     assert said["sources"][0]["function"]["version"] == "abcd1234"
