@@ -28,13 +28,13 @@ from infra.local import history, state, upkeep
 from infra.local.server import HOST, Child, LocalError, check_port_free, start_ministack
 
 HOME_REGION = "us-east-2"
-# Everything fires every minute, so that a visitor sees figures change.
+# Often, so that a visitor sees figures change: `now` every minute, the timeframes every other.
 INSTALLATION = Installation(
     home_region=HOME_REGION,
     environment={
         "PROBE_NETWORK": "simulated",
         "PROBE_INTERVAL_MINUTES": "1",
-        "AGGREGATOR_INTERVAL_MINUTES": "1",
+        "AGGREGATOR_INTERVAL_MINUTES": "2",
         "AGGREGATOR_GRACE_MINUTES": "0",
     },
 )
@@ -63,6 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="begin with empty tables instead of a simulated year",
     )
     parser.add_argument(
+        "--keep-everything",
+        action="store_true",
+        help="delete no old runs and logs; the memory grows by 5 MB a minute",
+    )
+    parser.add_argument(
         "--folder", type=Path, default=ROOT / ".local", help="where the data are kept"
     )
 
@@ -80,8 +85,9 @@ def run(args: argparse.Namespace) -> int:
             stop = Event()
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, lambda *_: stop.set())
-            history = not args.no_history
-            Stack(folder, args.port, args.aws_port, sources, targets, stop, history, lock).run()
+            history, tidy = not args.no_history, not args.keep_everything
+            ports = args.port, args.aws_port
+            Stack(folder, *ports, sources, targets, stop, history, tidy, lock).run()
     except OSError as error:  # a full disk, a folder that is a file or may not be written
         raise LocalError(
             f"{error.filename or folder}: {error.strerror or error}; the data are in {folder}, "
@@ -162,11 +168,12 @@ class Stack:
         targets: list[Region],
         stop: Event,
         with_history: bool = True,
+        tidies: bool = True,
         lock: int | None = None,
     ) -> None:
         self.folder, self.port, self.aws_port = folder, port, aws_port
         self.sources, self.targets = sources, targets
-        self.stop, self.with_history = stop, with_history
+        self.stop, self.with_history, self.tidies = stop, with_history, tidies
         self._keep = () if lock is None else (lock,)
         self._began = time.monotonic()
         self._children: list[Child] = []
@@ -180,8 +187,7 @@ class Stack:
                 self._start_frontend(ending)
                 self._say(f"the page is up: {page} (what follows fills it)")
                 self._write_history("the last day, simulated", history.write_day)
-                self._write_history("all timeframes, simulated", history.write_year)
-                self._deploy()
+                self._fill_and_deploy()
                 self._say(f"everything is in place: {page}, new figures every minute")
                 self._keep_running()
             except Stopped:
@@ -197,7 +203,8 @@ class Stack:
             self._check()
             if time.monotonic() >= tidy_at:
                 tidy_at += upkeep.EVERY_S
-                upkeep.tidy(self._session, HOME_REGION, self.sources, self.targets, utc_now())
+                if self.tidies:
+                    upkeep.tidy(self._session, HOME_REGION, self.sources, self.targets, utc_now())
                 for child in self._children:
                     child.trim_log()
             if time.monotonic() >= save_at:
@@ -305,7 +312,7 @@ class Stack:
             "HOST": HOST,
             "PORT": str(self.port),
             "CLOUDPING_HOME_REGION": HOME_REGION,
-            "FRONTEND_REFRESH_SECONDS": "5",
+            "FRONTEND_REFRESH_SECONDS": "10",
         }
         command = [
             str(Path(sys.executable).with_name("gunicorn")),
@@ -325,15 +332,16 @@ class Stack:
             self._check()
             self._progress(what, done, total)
 
-    def _deploy(self) -> None:
-        """Deploys while the daily figures are written: for most of it Chalice only waits.
+    def _fill_and_deploy(self) -> None:
+        """Deploys the probes meanwhile: for most of it Chalice only waits.
 
-        The aggregator comes last, so that nobody else writes figures meanwhile.
+        The aggregator comes last, so that nobody else writes figures.
         """
         with ThreadPoolExecutor(2) as pool:
             try:
-                package = pool.submit(self._package, AGGREGATOR)
                 probes = pool.submit(self._deploy_app, PROBES, [p.code for p in self.sources])
+                self._write_history("all timeframes, simulated", history.write_year)
+                package = pool.submit(self._package, AGGREGATOR)
                 self._write_history("daily figures of a year, simulated", history.write_days)
                 self._await(package)
                 self._deploy_app(AGGREGATOR, [HOME_REGION])

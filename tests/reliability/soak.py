@@ -79,7 +79,8 @@ class Soak:
     @contextmanager
     def _pipeline(self) -> Iterator[None]:
         command = [
-            sys.executable, "-m", "infra", "local", "--no-history", "--folder", str(self.folder),
+            sys.executable, "-m", "infra", "local", "--no-history", "--keep-everything",
+            "--folder", str(self.folder),
             "--port", str(self.port), "--aws-port", str(self.aws_port),
             "--regions", ",".join(REGIONS),
         ]  # fmt: skip

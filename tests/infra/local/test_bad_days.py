@@ -45,7 +45,7 @@ def free_port() -> int:
 @contextmanager
 def running(folder: Path, lock: int | None = None) -> Iterator[Stack]:
     """The local AWS of a stack, with its tables."""
-    stack = Stack(folder, 1, free_port(), [SOURCE], [SOURCE], Event(), False, lock)
+    stack = Stack(folder, 1, free_port(), [SOURCE], [SOURCE], Event(), False, lock=lock)
     with ExitStack() as ending:
         stack._start_aws(ending)
         yield stack
