@@ -1,5 +1,10 @@
-"""The site's image: built with the tool that is here, pushed into the stack's registry."""
+"""Images: built with the tool that is here, pushed into the stack's registry, kept while deployed.
 
+The registry's lifecycle policy lets old images expire, but for those that have one of the tags that
+begin with `deploy`. Tags can be set once only, but for these, which move.
+"""
+
+import re
 import shutil
 import subprocess
 from base64 import b64decode
@@ -32,6 +37,51 @@ def push(ecr: Any, registry: str, say: Callable[[str], None]) -> str:
     _call(tool, "login", "--username", user, "--password-stdin", host, said=password)
     _call(tool, "push", name)
     return name
+
+
+_IN_ECR = re.compile(
+    r"(?P<account>\d{12})\.dkr\.ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.[a-z0-9.-]+"
+    r"/(?P<repository>[^:@]+)(:(?P<tag>[^@]+))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+# An index of several architectures, or one image; Docker's types and OCI's.
+_MANIFESTS = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+]
+
+
+def keep(account_number: str, client: Callable[[str, str], Any], name: str, tag: str) -> bool:
+    """Moves a tag to an image, so that it stays in its registry; raises ImageError.
+
+    False for an image in a registry that is none of this account's ECR: nothing expires it there.
+    `client` makes a client of a service in a region.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    found = _IN_ECR.fullmatch(name)
+    if found is None or found["account"] != account_number:
+        return False
+    ecr = client("ecr", found["region"])
+    which = {"imageDigest": found["digest"]} if found["digest"] else {"imageTag": found["tag"]}
+    try:
+        images = ecr.batch_get_image(
+            repositoryName=found["repository"], imageIds=[which], acceptedMediaTypes=_MANIFESTS
+        )["images"]
+        if not images:
+            raise ImageError(f"{name} is not in its registry: push it, or name another one")
+        ecr.put_image(
+            repositoryName=found["repository"],
+            imageManifest=images[0]["imageManifest"],
+            imageManifestMediaType=images[0]["imageManifestMediaType"],
+            imageTag=tag,
+        )
+    except (BotoCoreError, ClientError) as error:
+        code = getattr(error, "response", {}).get("Error", {}).get("Code")
+        if code != "ImageAlreadyExistsException":  # it has the tag
+            raise ImageError(f"{name} cannot be tagged {tag}: {error}") from error
+    return True
 
 
 def _call(*command: str, said: str | None = None) -> None:

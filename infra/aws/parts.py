@@ -1,6 +1,7 @@
 """The parts of an installation: what is to be done to each, and doing it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -126,13 +127,25 @@ class SitePart(StackPart):
         return self.builds_image or not self.parameters.get("Image")
 
     def carry_out(self) -> None:
-        super().carry_out()
-        outputs = stacks.outputs(stacks.describe(self.formation, self.name) or {})
+        before = stacks.deployed(stacks.describe(self.formation, self.name) or {}).get("Image", "")
         if self._lacks_image:
+            super().carry_out()  # the registry
+            registry = stacks.outputs(stacks.describe(self.formation, self.name) or {})["Registry"]
             ecr = self.account.client("ecr")
-            self.parameters["Image"] = image.push(ecr, outputs["Registry"], self.report.say)
-            super().carry_out()
+            self.parameters["Image"] = image.push(ecr, registry, self.report.say)
+        new = self.parameters["Image"]
+        if new != before:
+            self._keep(new, "deploying")
+        super().carry_out()
+        self._keep(new, "deployed")
+        if before and new != before:
+            with suppress(image.ImageError):  # it may have expired: there is no way back to it then
+                self._keep(before, "deployed-before")
+        outputs = stacks.outputs(stacks.describe(self.formation, self.name) or {})
         self.report.say(f"front end: {outputs['Url']}")
+
+    def _keep(self, name: str, tag: str) -> None:
+        image.keep(self.account.number, self.account.client, name, tag)
 
 
 @dataclass

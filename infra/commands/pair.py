@@ -14,7 +14,7 @@ from urllib.request import urlopen
 from cloudping.errors import CloudPingError
 from cloudping.regions import region
 from infra import ROOT, TEMPLATES
-from infra.aws import stacks, zones
+from infra.aws import image, stacks, zones
 
 TEMPLATE = TEMPLATES / "pair.yaml"
 TAGS = {"Project": "cloudping", "Installation": "the pair"}  # as no installation can be called
@@ -130,6 +130,7 @@ def deploy(client: Any, args: argparse.Namespace) -> int:
         template = Path(folder) / "pair.yaml"
         template.write_text(render())
         wanted = parameters(args) | pair_zones(client, args, template)
+        keep_image(args)
         outcome = stacks.apply(client, args.name, template, wanted, TAGS)
     print(f"{args.name}: {outcome} in {args.region}")
     stack = stacks.describe(client, args.name)
@@ -137,6 +138,19 @@ def deploy(client: Any, args: argparse.Namespace) -> int:
     if outcome != "unchanged":
         print("The servers take two or three minutes to install what they run.")
     return 0
+
+
+def keep_image(args: argparse.Namespace) -> None:
+    """Keeps the monitor's image from expiring where it is in this account's registry."""
+    import boto3
+
+    number = boto3.client("sts", region_name=args.region).get_caller_identity()["Account"]
+    image.keep(
+        number,
+        lambda service, code: boto3.client(service, region_name=code),
+        args.image,
+        f"deployed-{args.region}-{args.name}",
+    )
 
 
 def pair_zones(client: Any, args: argparse.Namespace, template: Path) -> dict[str, str]:
