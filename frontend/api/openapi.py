@@ -7,7 +7,7 @@ from flask_smorest import Api, Blueprint
 from webargs.flaskparser import FlaskParser
 
 from cloudping import __version__
-from frontend.api.formats import LICENCE
+from frontend.api.formats import BARE, LICENCE
 from frontend.api.schemas import ErrorSchema
 from frontend.data.store import MAX_DAYS, MAX_HOURS, MAX_PAGE, NEAR_YEARS
 
@@ -59,13 +59,13 @@ api = _Api(
 )
 
 
-# What flask-smorest does not know of: rows come in three formats.
+# What flask-smorest does not know of: rows come in other formats as well.
 ROWS: Final = {
     "responses": {
         200: {
             "content": {
-                kind: {"schema": {"type": "string"}}
-                for kind in ("text/csv", "application/x-ndjson")
+                bare.content_type.partition(";")[0]: {"schema": {"type": "string"}}
+                for bare in BARE.values()
             }
         }
     }

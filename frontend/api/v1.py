@@ -173,6 +173,8 @@ def samples(args: dict[str, Any], source: str, target: str) -> Response:
     """
     known(snapshot(), source), known(snapshot(), target)
     start, end = span(args, timedelta(days=1), MAX_SAMPLES_RANGE)
+    if args["cursor"] is not None and not start <= args["cursor"] <= end:
+        abort(400, f"cursor={to_iso(args['cursor'])} is not usable: it is of the same range.")
     cursor = iso(args["cursor"])
     page = site().store.samples(source, target, start, end, args["limit"], cursor)
     data = [

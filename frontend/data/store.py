@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache
 from math import ceil
@@ -195,13 +195,12 @@ class Store:
         cursor: str | None = None,
     ) -> SamplePage:
         """The pair's single attempts of up to `limit` runs, oldest first."""
-        page = self._once(
+        return self._once(
             ("samples", source, target, start, end, limit, cursor),
             lambda: RunTable(self._client(), self._prefix).page(
                 source, target, start, end, limit, cursor
             ),
         )
-        return replace(page)
 
     def _distributions(self) -> DistributionTable:
         return DistributionTable(self._client(), self._prefix)

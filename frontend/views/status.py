@@ -1,13 +1,13 @@
 """Which sources run, and where trouble lies: at a target, a source or on a path; pure."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from cloudping.regions import RegionState
-from cloudping.summaries import Summary
+from cloudping.summaries import Figures, Summary
 from frontend.data.now import NOW
 from frontend.data.snapshot import DAY, Pair, Snapshot
 
@@ -53,7 +53,10 @@ class Trouble:
 
 def sources(snapshot: Snapshot, now: datetime) -> list[SourceStatus]:
     """Every source, those in trouble first."""
-    found = [_source(snapshot, state, now) for state in snapshot.sources]
+    rows: defaultdict[str, list[Figures]] = defaultdict(list)
+    for (source, _), cell in snapshot.cells.get("1D", {}).items():
+        rows[source].append(cell.figures)
+    found = [_source(snapshot, s, rows[s.region.code], now) for s in snapshot.sources]
     return sorted(found, key=lambda source: (STATES.index(source.state), source.code))
 
 
@@ -62,7 +65,9 @@ def silent(sources: list[SourceStatus]) -> list[SourceStatus]:
     return [source for source in sources if source.state == "silent"]
 
 
-def _source(snapshot: Snapshot, state: RegionState, now: datetime) -> SourceStatus:
+def _source(
+    snapshot: Snapshot, state: RegionState, row: list[Figures], now: datetime
+) -> SourceStatus:
     code = state.region.code
     run = snapshot.runs.get(code)
     interval_s = run.interval_s if run else state.interval_s
@@ -70,7 +75,6 @@ def _source(snapshot: Snapshot, state: RegionState, now: datetime) -> SourceStat
     since = now - DAY
     if state.earliest_data and state.earliest_data > since:
         since = state.earliest_data
-    row = [c.figures for pair, c in snapshot.cells.get("1D", {}).items() if pair[0] == code]
     coverage_pct = max((f.coverage_pct for f in row if f.coverage_pct is not None), default=0)
     if seen and coverage_pct:
         # The aggregator knows which schedule each run belonged to, also where that has changed.

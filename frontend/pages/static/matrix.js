@@ -132,7 +132,7 @@ async function show() {
   rove();
 }
 
-// Figures change while the page is open; an unchanged page costs a 304. While they come up, sooner.
+// Figures change while the page is open; while they come up, sooner.
 function showAgain() {
   const wait_ms = document.querySelector(".progress") ? 5000 : 30000;
   setTimeout(() => {

@@ -137,6 +137,16 @@ def test_distribution(stored: FlaskClient) -> None:
         ("/api/v1/matrix?percentile=p_50", 400, "percentile: Unknown field"),
         ("/api/v1/matrix?within=-1", 400, "within"),
         (f"{PAIR}/samples?limit=1000", 400, "limit"),
+        (
+            f"{PAIR}/samples?start=2026-01-02T00:00Z&end=2026-01-03T00:00Z&cursor=2026-01-01T00:00Z",
+            400,
+            "cursor=2026-01-01T00:00:00.000Z is not usable",
+        ),
+        (
+            f"{PAIR}/samples?start=2026-01-02T00:00Z&end=2026-01-03T00:00Z&cursor=2026-01-04T00:00Z",
+            400,
+            "cursor=2026-01-04T00:00:00.000Z is not usable",
+        ),
         (f"{PAIR}/samples?cursor=x", 400, "cursor: Not a valid"),
         (f"{PAIR}/samples?start=2020-01-01T00:00:00Z", 400, "up to 31 days"),
         (f"{PAIR}/history?start=yesterday", 400, "start: Not a valid"),
