@@ -17,6 +17,7 @@ from cloudping import buckets, windows
 from cloudping.buckets import Bucket, State, origin_of
 from cloudping.errors import CloudPingError, ItemError
 from cloudping.figures import figures
+from cloudping.items import YEARS
 from cloudping.periods import DAY, HOUR, floor, following
 from cloudping.regions import RegionState, suggest
 from cloudping.runs import KeyBatch, RunKey
@@ -32,7 +33,7 @@ OVERLAP: Final = timedelta(minutes=5)
 CHUNK_RUNS: Final = 2000  # after so many changed runs, progress is kept: seven days at 5 minutes
 YOUNG: Final = timedelta(days=2)  # until then, the long windows are renewed as often as the short
 SLOW: Final = ("1M", "1Y")
-EPOCH: Final = datetime(1970, 1, 2, tzinfo=UTC)
+EPOCH: Final = datetime(YEARS[0], 1, 2, tzinfo=UTC)  # before all runs, and a time that can be read
 
 Written = dict[str, str]
 

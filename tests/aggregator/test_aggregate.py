@@ -63,6 +63,15 @@ def test_nothing_new_writes_nothing(steady: Fill) -> None:
     assert world.dump() == before
 
 
+def test_a_source_without_runs_can_be_looked_at_again(install: Installation) -> None:
+    """The state that is written for it is one that is read: it is there before the first run."""
+    for minute in range(2):
+        report = install.aggregate(START + minute * MINUTE)
+        assert (report["sources"], report["failed"]) == (1, {})
+    install.add(a_run(START))
+    assert install.aggregate(START + 2 * MINUTE)["runs_read"] == 1
+
+
 def test_a_warm_aggregator_reads_only_what_is_new(install: Installation) -> None:
     for minute in range(30):
         at = START + minute * MINUTE
