@@ -172,7 +172,7 @@ class PageCache:
         self._entries: LRUCache[Key, Entry] = LRUCache(
             MAX_BYTES, getsizeof=lambda entry: entry.size
         )
-        self._read: LRUCache[str, frozenset[str]] = LRUCache(MAX_PATHS)  # by path, the parameters
+        self._read: dict[str, frozenset[str]] = {}  # by path, the parameters
         self._makers: dict[tuple[str, str], Making] = {}
         self._lock = threading.Lock()
         self.turns = threading.BoundedSemaphore(RENDERED_AT_ONCE)
@@ -244,6 +244,8 @@ class PageCache:
             with self._lock:
                 # A name that was not read before makes other keys; what has the old ones goes.
                 known = self._read.get(making.path, frozenset())
+                if len(self._read) >= MAX_PATHS:
+                    self._read.clear()
                 self._read[making.path] = known | making.read
                 self._entries[cast(Key, self._key(making.path, making.query))] = entry
         return _send(entry, environ, start_response)

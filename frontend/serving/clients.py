@@ -1,5 +1,6 @@
 """Who a client is: what limits and shares are counted by."""
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
@@ -9,6 +10,7 @@ from typing import Final
 IPV6_PREFIX: Final = 48
 
 
+@lru_cache(4096)
 def client(address: str) -> str:
     """Whom an address counts as: without a port, of IPv6 its /48; never longer than 64."""
     text = address.strip()
@@ -33,5 +35,7 @@ def origin(peer: str, forwarded: str, proxies: int) -> str:
 
     With fewer entries than proxies the request came from one of these: the peer counts.
     """
-    entries = [entry for entry in forwarded.split(",") if entry.strip()] if proxies else []
-    return client(entries[-proxies] if len(entries) >= proxies > 0 else peer)
+    if not proxies:
+        return client(peer)
+    entries = [entry for entry in forwarded.split(",") if entry.strip()]
+    return client(entries[-proxies] if len(entries) >= proxies else peer)

@@ -9,7 +9,6 @@ counts as several requests once it is known. SECURITY.md has the sum of what is 
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from typing import Final
@@ -71,13 +70,13 @@ class Limit:
             self._paid_at[who] = max(now, self._paid_at.get(who, now)) + cost * self._each_s
 
 
-@dataclass(frozen=True, slots=True)
 class Reads:
     """What may be read of the tables for one request: by its client, and by all together."""
 
-    who: str
-    own: Limit
-    all: Limit
+    __slots__ = ("all", "own", "who")
+
+    def __init__(self, who: str, own: Limit, all: Limit) -> None:
+        self.who, self.own, self.all = who, own, all
 
     def wait_s(self) -> float:
         """Seconds until something may be read; 0: now."""

@@ -136,6 +136,7 @@ class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
         super().__init__(*args)
         self.peer = self.who = client(self.client[0])
         self.head = b""
+        self.fault: tuple[int, str] | None = None
         self.is_health = False
         self.keep = False
         self.surplus = 0
@@ -267,21 +268,25 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         conn.head += data or b""
         while conn.head.startswith(b"\r\n"):  # empty lines: RFC 9112, 2.2
             conn.head = conn.head[2:]
-        return b"\r\n\r\n" in conn.head[:MAX_HEAD] or _fault(conn.head) is not None
+        conn.fault = _fault(conn.head)
+        return conn.fault is not None or conn.head.find(b"\r\n\r\n", 0, MAX_HEAD) >= 0
 
     def _start(self, conn: Connection) -> None:
         """A thread for the request, or a place in its client's queue, or a refusal."""
-        if fault := _fault(conn.head):
-            self._refuse(conn, *fault)
+        if conn.fault is not None:
+            self._refuse(conn, *conn.fault)
             return
-        end = conn.head.index(b"\r\n\r\n")
-        forwarded = b",".join(FORWARDED.findall(conn.head, 0, end)) if self._proxies else b""
-        self._counts_as(conn, origin(conn.peer, forwarded.decode("latin-1"), self._proxies))
+        if self._proxies:
+            end = conn.head.index(b"\r\n\r\n")
+            forwarded = b",".join(FORWARDED.findall(conn.head, 0, end)).decode("latin-1")
+            self._counts_as(conn, origin(conn.peer, forwarded, self._proxies))
         own = self._clients[conn.who]
-        is_health = bool(HEALTH.match(conn.head))
+        is_health = HEALTH.match(conn.head) is not None
         now = time.monotonic()
         if is_health and self._health_running < HEALTH_THREADS:
             self._lend(conn, is_health=True)
+        elif not self._turns and own.running < MAX_RUNNING and self._running < self.cfg.threads:
+            self._take_turn(own, conn)
         elif len(own.waiting) >= MAX_WAITING:
             self._hold(conn, 0, None, REFUSED_AFTER_S, self._refuse_surplus)
         elif not is_health and self._turns and now - next(iter(self._turns.values())) > MAX_WAIT_S:
@@ -310,10 +315,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             if _has_left(conn):
                 self._drop(conn)
             else:
-                own.running += 1
-                self._running += 1
-                self._lend(conn, is_health=False)
+                self._take_turn(own, conn)
             self._queue(own)
+
+    def _take_turn(self, own: Client, conn: Connection) -> None:
+        own.running += 1
+        self._running += 1
+        self._lend(conn, is_health=False)
 
     def _lend(self, conn: Connection, is_health: bool) -> None:
         conn.is_health = is_health
@@ -353,8 +361,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._running -= 1
             own = self._clients[conn.who]
             own.running -= 1
-            self._queue(own)
-        self._dispatch()
+            if own.waiting:
+                self._queue(own)
+        if self._turns:
+            self._dispatch()
         conn.keep = not fs.cancelled() and fs.exception() is None and fs.result() is True
         if conn.sock.fileno() < 0:  # an answer broke off, and gunicorn has closed already
             self._drop(conn)
@@ -497,17 +507,19 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
 def _fault(head: bytes) -> tuple[int, str] | None:
     """What is wrong with a head, as far as it has come."""
-    if head not in (b"", b"\r") and not b"A" <= head[:1] <= b"Z":
-        return 400, "This is not HTTP/1.1; TLS, if there is any, ends at the load balancer."
-    line, newline, _ = head[:MAX_HEAD].partition(b"\n")
-    if newline and not REQUEST_LINE.match(line + newline):
-        return 400, "The first line is not that of an HTTP/1.1 request."
     end = head.find(b"\r\n\r\n", 0, MAX_HEAD)
-    if end < 0 and len(head) >= MAX_HEAD:
-        return 431, f"Address and headers together may have {MAX_HEAD} bytes."
-    lines = head if end < 0 else head[: end + 4]
-    if lines.count(b"\n") != lines.count(b"\r\n"):
-        return 400, "Lines of a request end with carriage return and line feed."
+    if REQUEST_LINE.match(head):
+        if end < 0 and len(head) >= MAX_HEAD:
+            return 431, f"Address and headers together may have {MAX_HEAD} bytes."
+        until = len(head) if end < 0 else end + 4
+        if head.count(b"\n", 0, until) != head.count(b"\r\n", 0, until):
+            return 400, "Lines of a request end with carriage return and line feed."
+    elif head not in (b"", b"\r") and not b"A" <= head[:1] <= b"Z":
+        return 400, "This is not HTTP/1.1; TLS, if there is any, ends at the load balancer."
+    elif b"\n" in head:
+        return 400, "The first line is not that of an HTTP/1.1 request."
+    elif len(head) >= MAX_HEAD:
+        return 414, "The request line is too long."
     return None
 
 
