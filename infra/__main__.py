@@ -15,6 +15,7 @@ COMMANDS = {
     "package": "infra.commands.package",
     "deploy": "infra.commands.deploy",
     "status": "infra.commands.status",
+    "verify": "infra.commands.verify",
     "destroy": "infra.commands.destroy",
     "cost": "infra.commands.cost",
     "backfill": "infra.commands.backfill",

@@ -28,6 +28,17 @@ def is_current(
     Lets a second deployment leave alone what has not changed. `session` is a boto3 session, best
     one for all stages: it keeps the service models that every client needs.
     """
+    code = b64encode(sha256(zip_file.read_bytes()).digest()).decode()
+    return not differences(app, installation, stage, session, code)
+
+
+def differences(
+    app: App, installation: Installation, stage: str, session: Any, code: str | None = None
+) -> list[str]:
+    """What of a stage is not as the installation wants it; `code` is the zip's digest, if known.
+
+    Raises NotOursError for a function that writes to another home.
+    """
     from botocore.exceptions import ClientError
 
     wanted = config(app, installation, [stage])
@@ -51,23 +62,24 @@ def is_current(
         allowed = client("iam").get_role_policy(RoleName=role, PolicyName=role)
     except ClientError as error:
         if error.response["Error"]["Code"] in NOT_FOUND:
-            return False
+            return [f"not deployed: {error.response['Error'].get('Message', error)}"]
         raise
     group = installation.log_group(app, stage)
     groups = client("logs").describe_log_groups(logGroupNamePrefix=group)["logGroups"]
     retention = {found["logGroupName"]: found.get("retentionInDays") for found in groups}
-    return bool(
-        deployed["CodeSha256"] == b64encode(sha256(zip_file.read_bytes()).digest()).decode()
-        and deployed["MemorySize"] == app.memory_mb
-        and deployed["Timeout"] == app.timeout_s
-        and deployed.get("Environment", {}).get("Variables") == environment
-        and rule["State"] == "ENABLED"
-        and rule["ScheduleExpression"] == schedule_expression(app, installation, stage)
-        and [target["Arn"] for target in targets] == [deployed["FunctionArn"]]
-        and rule["Arn"] in callers
-        and allowed["PolicyDocument"] == policy(app, installation, stage)
-        and retention.get(group) == LOG_RETENTION_DAYS
-    )
+    is_as_wanted = {
+        "code": code in (None, deployed["CodeSha256"]),
+        "memory": deployed["MemorySize"] == app.memory_mb,
+        "timeout": deployed["Timeout"] == app.timeout_s,
+        "settings": deployed.get("Environment", {}).get("Variables") == environment,
+        "rule is not enabled": rule["State"] == "ENABLED",
+        "schedule": rule["ScheduleExpression"] == schedule_expression(app, installation, stage),
+        "the rule's target": [t["Arn"] for t in targets] == [deployed["FunctionArn"]],
+        "who may call it": rule["Arn"] in callers,
+        "policy": allowed["PolicyDocument"] == policy(app, installation, stage),
+        "log retention": retention.get(group) == LOG_RETENTION_DAYS,
+    }
+    return [what for what, is_so in is_as_wanted.items() if not is_so]
 
 
 def check_owner(app: App, installation: Installation, stage: str, lambda_client: Any) -> bool:

@@ -72,6 +72,8 @@ class Recorded:
     """What each part asked AWS for."""
 
     deploying: Sequence[Request]
+    verifying: Sequence[Request]
+    verified: str
     recovering: Sequence[Request]
     functions: dict[App, Sequence[Request]]
     site: Sequence[Request]
@@ -102,21 +104,25 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
             )
         operator.run("deploy", *ONE, *SITE, "--alarm-email", "you@example.org", "--yes")
         _status(operator)
+        verifier = Operator(environment | calls.recording(folder / "verifying"))
+        verified = _status(verifier, "verify")
         another = Operator(environment | calls.recording(folder / "recovering"))
         another.run("recover", "--since", "1h")
         operator.run("destroy", "--yes")
     yield Recorded(
         deploying=requests("deploying"),
+        verifying=requests("verifying"),
+        verified=verified,
         recovering=requests("recovering"),
         functions={app: requests(app.name) for app in APPS.values()},
         site=requests("site"),
     )
 
 
-def _status(operator: Operator) -> None:
+def _status(operator: Operator, command: str = "status") -> str:
     """Well or not: 3 says that something is not, e.g. that the first run is still to come."""
     done = subprocess.run(
-        operator.command("status"),
+        operator.command(command),
         cwd=ROOT,
         env=operator.environment,
         capture_output=True,
@@ -124,6 +130,7 @@ def _status(operator: Operator) -> None:
         check=False,
     )
     assert done.returncode in (0, 3), done.stderr
+    return done.stdout
 
 
 def _work(environment: dict[str, str], folder: Path) -> None:
@@ -235,6 +242,24 @@ OTHERWISE = [
 
 def test_github_may_do_all_that_the_commands_do(recorded: Recorded) -> None:
     assert denied(DEPLOY, by_commands(recorded)) == []
+
+
+def test_verify_only_reads(recorded: Recorded) -> None:
+    """For an operator with AWS's ReadOnlyAccess; GitHub's role is for deploying."""
+    asked = {request.action.split(":")[1] for request in recorded.verifying}
+    assert all(re.match("Describe|Get|List|Query|Scan", action) for action in asked), asked
+
+
+def test_verify_tells_what_is_as_meant_and_what_is_not(recorded: Recorded) -> None:
+    """On MiniStack, which ignores recovery and has no bill; the rest is as it was deployed."""
+    said = dict(re.findall(r"^(?:ok |NOT|\?  ) ([^:]+): (.*)$", recorded.verified, re.MULTILINE))
+    well = set(re.findall(r"^ok  ([^:]+):", recorded.verified, re.MULTILINE))
+    stacks = {f"stack cloudping-{name}" for name in ("tables", "operations", "frontend")}
+    assert stacks | {"roles", "functions", "alarms", "error bound"} <= well, recorded.verified
+    assert said["roles"].startswith("3 as meant, arn:aws:iam::")
+    assert said["alarms"].startswith("11, none ringing")
+    assert "has no point-in-time recovery" in said["tables"]
+    assert "alarm mail" in said
 
 
 def test_github_may_do_all_that_cloudformation_does_for_it() -> None:
