@@ -9,6 +9,8 @@ from flask import Flask
 from cloudping import dynamo
 from cloudping.settings import Settings, load
 from frontend import api, pages
+from frontend.data.all_pairs import AllPairs
+from frontend.data.costly import Costly
 from frontend.data.keeper import Keeper
 from frontend.data.site import EXTENSION, Site
 from frontend.data.store import Store
@@ -35,6 +37,9 @@ def create_app(
 
     keeper = Keeper(dynamodb, settings.table_prefix, settings.frontend_refresh_s)
     store = Store(dynamodb, settings.table_prefix)
+    all_pairs = AllPairs(
+        dynamodb, settings.table_prefix, lambda: [s.region.code for s in keeper.snapshot.sources]
+    )
     app = Flask(
         __name__,
         template_folder="pages/templates",
@@ -42,7 +47,7 @@ def create_app(
         static_url_path="/static",
     )
     app.request_class = Request
-    app.extensions[EXTENSION] = Site(settings, keeper, store)
+    app.extensions[EXTENSION] = Site(settings, keeper, store, all_pairs, Costly())
     api.init_app(app)
     pages.init_app(app, api.document)
     wsgi: Wsgi = PageCache(app.wsgi_app, lambda: keeper.snapshot.number)

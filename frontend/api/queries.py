@@ -15,6 +15,7 @@ from frontend.api.schemas import text, time
 from frontend.data.store import MAX_PAGE, NEAR_YEARS
 from frontend.views.figures import DEFAULT_FRAME, DEFAULT_METRIC, FRAMES, METRICS
 from frontend.views.order import GROUPS, ORDERS
+from frontend.views.plan import ask
 
 
 def _near(value: date) -> None:
@@ -88,6 +89,56 @@ class DailyQuery(ma.Schema):
     end = ma.fields.Date(
         load_default=None, validate=_near, metadata={"description": "last day; default: today"}
     )
+
+
+def _of_plan(text: str, default: str = "", **more: Any) -> ma.fields.String:
+    return ma.fields.String(load_default=default, metadata={"description": text}, **more)
+
+
+def _number_of_plan(text: str, default: float | None, low: float, high: float) -> ma.fields.Float:
+    return ma.fields.Float(
+        load_default=default, validate=Range(low, high), metadata={"description": text}
+    )
+
+
+def _count_of_plan(text: str, default: int | None, low: int, high: int) -> ma.fields.Integer:
+    return ma.fields.Integer(
+        load_default=default, validate=Range(low, high), metadata={"description": text}
+    )
+
+
+class PlanQuery(RowsQuery):
+    clients = ma.fields.String(
+        required=True,
+        validate=Length(1, 1000),
+        metadata={
+            "description": "where the operations come from: codes, names, geographies or "
+            "partitions, separated by commas, each with a weight if wanted",
+            "example": "us-east-1:3,eu-west-1",
+        },
+    )
+    replicas = _count_of_plan("how many; ignored where the protocol says", 3, 1, ask.MAX_REPLICAS)
+    protocol = _of_plan("what an operation does", "leader", validate=OneOf(ask.KINDS))
+    figure = _of_plan("the figure to make small", "p_99", validate=OneOf(ask.FIGURES))
+    timeframe = _of_plan(
+        "window, of whole UTC days (1Y: months)", ask.DEFAULT_TIMEFRAME, validate=OneOf(TIMEFRAMES)
+    )
+    objective = _of_plan("of the worst client, or the weighted mean of all", "worst",
+                         validate=OneOf(("worst", "mean")))  # fmt: skip
+    round_trips = _count_of_plan("operations in a row", 1, 1, ask.MAX_ROUND_TRIPS)
+    quorum = _count_of_plan("q2, R or W; default: a majority", None, 1, ask.MAX_REPLICAS)
+    conflicts = _number_of_plan("of leaderless operations, in percent", 0, 0, 100)
+    survive = _count_of_plan(
+        "losses after which operations must still complete", 0, 0, ask.MAX_REPLICAS - 1
+    )
+    must = _of_plan("what must be a replica; of a group, one of it", validate=Length(max=400))
+    never = _of_plan("what must not be", validate=Length(max=400))
+    may = _of_plan("what may be; default: the clients' partitions", validate=Length(max=400))
+    apart_km = _number_of_plan("least distance of two replicas", 0, 0, 20_000)
+    apart_ms = _number_of_plan("least median round trip of two replicas", 0, 0, 1000)
+    apart = _of_plan("geographies of the replicas: any, or all different", "any",
+                     validate=OneOf(("any", "geography")))  # fmt: skip
+    mine = _of_plan("a set of codes to compare with", validate=Length(max=200))
 
 
 def span(args: Mapping[str, Any], default: timedelta, most: timedelta) -> tuple[datetime, datetime]:

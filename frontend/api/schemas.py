@@ -177,5 +177,68 @@ class DistributionSchema(_Rows):
     data = ma.fields.List(ma.fields.Nested(BinSchema))
 
 
+class PlanClientSchema(ma.Schema):
+    region = text("code")
+    weight = ma.fields.Float()
+    asked = text("the replica that it asks")
+    p_50 = number("ms")
+    p_99 = number("ms")
+    value = number("the chosen figure, ms")
+    write_ms = number("of protocol=primary: the chosen figure of a write")
+
+
+class PlanLossSchema(ma.Schema):
+    lost = text("the member")
+    asked = ma.fields.List(ma.fields.String(), metadata={"description": "the new leader, or chain"})
+    value = number("the chosen figure, ms; null where no operation completes any more")
+
+
+class PlanSetSchema(ma.Schema):
+    place = ma.fields.Integer(metadata={"description": "from 1; equal figures have the same"})
+    replicas = ma.fields.List(ma.fields.String())
+    asked = ma.fields.List(
+        ma.fields.String(),
+        metadata={
+            "description": "the leader; a chain in order; of DSQL the regions with endpoints; "
+            "empty where each client asks its nearest"
+        },
+    )
+    value = number("the chosen figure, ms")
+    low = number("of its 95 % interval")
+    high = number("of its 95 % interval")
+    worst = number("of the clients, ms")
+    mean = number("of the clients by weight, ms")
+    is_alike = ma.fields.Boolean(
+        metadata={"description": "its interval meets the best one's: they cannot be told apart"}
+    )
+    deciding = text("the client that makes it worse than the best")
+    more_ms = number("by how much")
+    clients = ma.fields.List(ma.fields.Nested(PlanClientSchema))
+    losses = ma.fields.List(
+        ma.fields.Nested(PlanLossSchema),
+        metadata={"description": "of the best set and of `mine`: what each member's loss leaves"},
+    )
+
+
+class PlanSchema(_Rows):
+    protocol = text("name")
+    formula = text("d a round trip, Q_k(x) the k-th smallest from x to the replicas")
+    source = text("of the formula")
+    candidates = ma.fields.Integer(metadata={"description": "regions that may be replicas"})
+    primary = text("of protocol=primary: the region that is best for writes", allow_none=True)
+    bound_ms = number("null: no better set was left out; else where the search stopped")
+    survives = ma.fields.Integer(metadata={"description": "losses"})
+    samples = ma.fields.Integer(metadata={"description": "n of the pair with the fewest"})
+    window_start = time("start of the window")
+    window_end = time("end of the window")
+    left_out = ma.fields.Dict(
+        keys=ma.fields.String(),
+        values=ma.fields.String(),
+        metadata={"description": "candidates that were not usable, with the reason"},
+    )
+    mine = ma.fields.Nested(PlanSetSchema, allow_none=True)
+    data = ma.fields.List(ma.fields.Nested(PlanSetSchema))
+
+
 class StatusSchema(_Rows):
     data = ma.fields.List(ma.fields.Nested(SourceSchema))

@@ -10,7 +10,7 @@ from flask import Response, abort, jsonify, request
 from cloudping.distribution import UNITS_PER_MS
 from cloudping.regions import fibre_rtt_ms
 from cloudping.times import to_iso, utc_now
-from frontend.api import rows
+from frontend.api import plan, rows
 from frontend.api.download import zipped
 from frontend.api.formats import SHORT_CACHE, answer, metadata
 from frontend.api.openapi import ROWS, Checked, api
@@ -263,6 +263,9 @@ def sources(args: dict[str, Any]) -> Response:
         for source in status.sources(snapshot(), utc_now())
     ]
     return answer(data, args["format"], rows.SOURCE)
+
+
+plan.init(blueprint)
 
 
 @blueprint.get("/daily.zip")

@@ -6,6 +6,8 @@ from typing import Final, cast
 from flask import current_app, g
 
 from cloudping.settings import Settings
+from frontend.data.all_pairs import AllPairs
+from frontend.data.costly import Costly
 from frontend.data.keeper import Keeper
 from frontend.data.snapshot import Snapshot
 from frontend.data.store import Store
@@ -20,6 +22,8 @@ class Site:
     settings: Settings
     keeper: Keeper
     store: Store
+    all_pairs: AllPairs
+    costly: Costly
 
 
 def site() -> Site:

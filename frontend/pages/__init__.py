@@ -5,12 +5,24 @@ from typing import Any, Final
 
 from flask import Flask
 
-from frontend.pages import api, errors, matrix, method, original, pair, region, shared, status
+from frontend.pages import (
+    api,
+    errors,
+    matrix,
+    method,
+    original,
+    pair,
+    plan,
+    region,
+    shared,
+    status,
+)
 
 # What the head of every page leads to.
 NAVIGATION: Final = (
     ("/", "Matrix"),
     ("/map", "Map"),
+    ("/plan", "Plan"),
     ("/status", "Status"),
     ("/method", "Method"),
     ("/api", "API"),
@@ -21,6 +33,6 @@ def init_app(app: Flask, document: Callable[[], dict[str, Any]]) -> None:
     """Registers every page; `document` gives the OpenAPI document that one of them shows."""
     shared.init_app(app, NAVIGATION)
     errors.init_app(app)
-    for page in (matrix, method, original, pair, region, status):
+    for page in (matrix, method, original, pair, plan, region, status):
         app.register_blueprint(page.blueprint)
     app.register_blueprint(api.blueprint(document))

@@ -61,6 +61,13 @@ class Links:
         base = f"/api/v1/pairs/{source}/{target}"
         return _address(f"{base}/{part}" if part else base, query)
 
+    def plan(self, **query: str) -> str:
+        return _address("/plan", query)
+
+    def plan_data(self, **query: str) -> str:
+        """A plan from the API."""
+        return _address("/api/v1/plan", query)
+
     def _chosen(self) -> dict[str, str]:
         return {
             "metric": "" if self.metric == DEFAULT_METRIC else self.metric,

@@ -13,7 +13,12 @@ HERE = Path(frontend.__file__).parent
 # of rendering and refusals by those who answer; it knows none of them.
 MAY_IMPORT = {
     "data": {"frontend.data"},
-    "views": {"frontend.views", "frontend.data.snapshot", "frontend.data.now"},
+    "views": {
+        "frontend.views",
+        "frontend.data.snapshot",
+        "frontend.data.now",
+        "frontend.data.samples",
+    },
     "pages": {"frontend.pages", "frontend.views", "frontend.data", "frontend.serving"},
     "api": {"frontend.api", "frontend.views", "frontend.data", "frontend.serving"},
     "serving": {"frontend.serving"},

@@ -20,6 +20,7 @@ PAGES = (
     "/",
     "/grid/p_99/timeframe/1W",
     "/map",
+    "/plan",
     "/status",
     "/method",
     "/api",

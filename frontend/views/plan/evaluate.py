@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise, permutations
+from itertools import combinations, pairwise, permutations
 from typing import Literal
 
 from frontend.views.plan.latency import ZERO, Latency, half, mixture, smallest, total
@@ -38,7 +38,8 @@ class Goal:
 class Placement:
     """A set of replicas, in the alphabet's order, and what it gives.
 
-    asked    the leader; all replicas in order for a chain; empty where each client asks its nearest
+    asked    the leader; all replicas in order for a chain; where each client asks its nearest,
+             those that are no witnesses, or () when there is none
     figure   what the goal makes of the clients' latencies, ms
     """
 
@@ -63,11 +64,14 @@ class Evaluator:
     def placement(self, replicas: Sequence[str]) -> Placement:
         """The best that this set gives: by its best leader, or the best order of a chain."""
         replicas = tuple(sorted(replicas))
-        ways = (self.asking(asked, replicas) for asked in self._ways(replicas))
+        ways = (self.asking(asked, replicas) for asked in self.ways(replicas))
         return min(ways, key=lambda way: (way.figure, way.asked))
 
-    def _ways(self, replicas: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    def ways(self, replicas: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        """All that `asked` may be."""
         match self.protocol.asked:
+            case "nearest" if self.protocol.witnesses:
+                yield from combinations(replicas, len(replicas) - self.protocol.witnesses)
             case "nearest":
                 yield ()
             case "leader":
@@ -85,7 +89,11 @@ class Evaluator:
         """The same set when a member is lost: led by the best of the others, with the quorums of
         the whole set; None when too few are left for them."""
         left = tuple(replica for replica in placement.replicas if replica != lost)
-        return self.placement(left) if left and self.protocol.survives else None
+        if not left or not self.protocol.survives:
+            return None
+        if self.protocol.witnesses:
+            return self.asking(tuple(a for a in placement.asked if a != lost), left)
+        return self.placement(left)
 
     def nearest(self, client: str, replicas: Sequence[str]) -> str:
         """The replica with the lowest median from a client; the first by code where they tie."""
@@ -131,7 +139,8 @@ class Evaluator:
             case "leader":
                 return self.through(asked[0], client, frozenset(replicas))
             case _:
-                return self.through(self.nearest(client, replicas), client, frozenset(replicas))
+                nearest = self.nearest(client, asked or replicas)
+                return self.through(nearest, client, frozenset(replicas))
 
     def _median(self, a: str, b: str) -> float:
         if (a, b) not in self._medians:

@@ -15,6 +15,7 @@ from cloudping.distribution import UNITS_PER_MS
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Ints32 = npt.NDArray[np.int32]
 
 # A latency is held at the value that all but this share of the samples do not exceed. It bounds the
 # arrays, which a single second would stretch, and moves a P99 of a sum of ten to P98.99 at most.
@@ -63,7 +64,7 @@ class Latency:
 ZERO: Final = Latency(0, np.ones(1))
 
 
-def from_counts(units: Ints, counts: Ints) -> Latency:
+def from_counts(units: Ints | Ints32, counts: Ints | Ints32) -> Latency:
     """From ascending units of 0.01 ms and how often each was seen; ValueError without a sample."""
     if not len(units):
         raise ValueError("a distribution needs a sample")

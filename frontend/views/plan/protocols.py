@@ -26,6 +26,7 @@ class Protocol:
     phases   one after another
     formula  with d(a, b) for a round trip, Q_k(a) for the k-th smallest from a to the replicas
     source   where the formula is from
+    witnesses  of `nearest`: so many of the replicas count for quorums, and are asked by no client
     """
 
     name: str
@@ -34,6 +35,7 @@ class Protocol:
     phases: tuple[Phase, ...]
     formula: str
     source: str
+    witnesses: int = 0
 
     @property
     def survives(self) -> int:
@@ -50,7 +52,7 @@ def _majority(replicas: int) -> int:
 def single_leader(replicas: int) -> Protocol:
     """A leader that waits for a majority: Raft, Multi-Paxos."""
     return Protocol(
-        "single leader, majority",
+        "Single leader, majority",
         replicas,
         "leader",
         (Phase(_majority(replicas)),),
@@ -62,7 +64,7 @@ def single_leader(replicas: int) -> Protocol:
 def flexible(replicas: int, quorum: int) -> Protocol:
     """A leader that waits for `quorum` replicas; elections then need n + 1 - quorum."""
     return Protocol(
-        "single leader, flexible quorum",
+        "Single leader, flexible quorum",
         replicas,
         "leader",
         (Phase(_checked(quorum, replicas)),),
@@ -78,7 +80,7 @@ def leaderless(replicas: int, conflicts: float) -> Protocol:
         raise ValueError(f"conflicts={conflicts}: expected a share from 0 to 1")
     second = (Phase(f + 1, conflicts),) if conflicts else ()
     return Protocol(
-        "leaderless, fast quorum",
+        "Leaderless, fast quorum",
         replicas,
         "nearest",
         (Phase(max(f + (f + 1) // 2, 1)), *second),
@@ -90,7 +92,7 @@ def leaderless(replicas: int, conflicts: float) -> Protocol:
 def quorum_read(replicas: int, quorum: int) -> Protocol:
     """A read from `quorum` replicas through the nearest."""
     return Protocol(
-        f"quorum read, R = {quorum}",
+        f"Quorum read, R = {quorum}",
         replicas,
         "nearest",
         (Phase(_checked(quorum, replicas)),),
@@ -102,7 +104,7 @@ def quorum_read(replicas: int, quorum: int) -> Protocol:
 def quorum_write(replicas: int, quorum: int) -> Protocol:
     """A write to `quorum` replicas through the nearest."""
     return Protocol(
-        f"quorum write, W = {quorum}",
+        f"Quorum write, W = {quorum}",
         replicas,
         "nearest",
         (Phase(_checked(quorum, replicas)),),
@@ -114,7 +116,7 @@ def quorum_write(replicas: int, quorum: int) -> Protocol:
 def primary_write(replicas: int, acknowledged: int = 1) -> Protocol:
     """A write to the primary, which waits for `acknowledged` copies, its own included."""
     return Protocol(
-        "write to the primary",
+        "Write to the primary",
         replicas,
         "leader",
         (Phase(_checked(acknowledged, replicas)),) if acknowledged > 1 else (),
@@ -125,18 +127,45 @@ def primary_write(replicas: int, acknowledged: int = 1) -> Protocol:
 
 def local_read(replicas: int) -> Protocol:
     """A read from the nearest replica, which may be behind."""
-    return Protocol("read from the nearest", replicas, "nearest", (), "d(c, a)", "primary copy")
+    return Protocol("Read from the nearest", replicas, "nearest", (), "d(c, a)", "primary copy")
 
 
 def chain_write(replicas: int) -> Protocol:
     """A write that passes all replicas in the best order; the tail answers the client."""
     return Protocol(
-        "chain",
+        "Chain",
         replicas,
         "chain",
         (),
         "½ d(c, h) + Σ ½ d(i, i+1) + ½ d(t, c)",
         "van Renesse, Schneider 2004 (chain replication)",
+    )
+
+
+def dynamodb_strong() -> Protocol:
+    """A write to a DynamoDB global table with multi-Region strong consistency."""
+    return Protocol(
+        "DynamoDB global table, multi-Region strong consistency",
+        3,
+        "nearest",
+        (Phase(2),),
+        "d(c, a) + Q_2(a)",
+        "AWS: a write returns once at least one other region has it; it gives no formula, and "
+        "none for strongly consistent reads, which are slower than others as well",
+    )
+
+
+def aurora_dsql() -> Protocol:
+    """A commit of an Aurora DSQL cluster of two regions with a witness."""
+    return Protocol(
+        "Aurora DSQL, two regions and a witness",
+        3,
+        "nearest",
+        (Phase(2),),
+        "d(c, a) + Q_2(a), a one of the two regions with an endpoint",
+        "AWS: two peered regions have endpoints, the witness keeps the log and has none; that a "
+        "commit waits for one other of the three is our reading, AWS gives no formula",
+        witnesses=1,
     )
 
 

@@ -10,7 +10,7 @@ part of a quorum changes nothing, so sets that differ only by such replicas are 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
+from itertools import combinations, pairwise
 from time import monotonic
 from typing import Final
 
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from cloudping.distribution import UNITS_PER_MS
 from frontend.views.plan.evaluate import Evaluator, Placement
 from frontend.views.plan.latency import ZERO, Latency, half, total
+from frontend.views.plan.ties import Ties
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -37,18 +38,18 @@ class Choice:
     """Which sets there are to choose from.
 
     candidates  regions that may be replicas, 62 at most
-    required    those of them that must be
+    required    groups of regions, of each of which one must be a replica
     allowed     whether two candidates may both be replicas
     """
 
     candidates: tuple[str, ...]
-    required: frozenset[str] = frozenset()
+    required: tuple[frozenset[str], ...] = ()
     allowed: Callable[[str, str], bool] = lambda _a, _b: True
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The best placements, best first; ties in the order of their codes.
+    """The best placements, best first; equal ones in the order of `ties.Ties`, then of their codes.
 
     bound_ms  None when every set was computed, or proven to be no better than the last one shown;
               else the time ran out, and what was not looked at is no better than this
@@ -64,14 +65,15 @@ def best(choice: Choice, evaluator: Evaluator, number: int = 10, seconds: float 
         raise ValueError(f"{len(choice.candidates)} candidates: expected {MOST_CANDIDATES} at most")
     search = _Search(choice, evaluator, number, monotonic() + seconds)
     strategy = {"leader": _by_leader, "nearest": _by_nearest, "chain": _by_chain}
+    find = _by_witness if evaluator.protocol.witnesses else strategy[evaluator.protocol.asked]
     cases: list[_Case] = []
     bound = None
     try:
-        for case in strategy[evaluator.protocol.asked](search):
+        for case in find(search):
             cases.append(case)
     except _OutOfTimeError as stopped:
         bound = float(stopped.args[0])
-    exact = _Ranking(number)
+    exact = _Ranking(number, search.ties.score)
     for case in sorted(cases, key=lambda case: case.least):
         if case.least > exact.limit:
             break
@@ -81,7 +83,8 @@ def best(choice: Choice, evaluator: Evaluator, number: int = 10, seconds: float 
         figure = evaluator.goal.combined(case.figures(evaluator))
         for replicas in case.sets:
             exact.add(replicas, figure, case.asked)
-    placements = tuple(evaluator.asking(asked, replicas) for replicas, (_, asked) in exact.ranked())
+    ranked = exact.ranked()
+    placements = tuple(evaluator.asking(way.asked, replicas) for replicas, way in ranked)
     return Outcome(placements, bound)
 
 
@@ -90,26 +93,44 @@ class _OutOfTimeError(Exception):
 
 
 class _Ranking:
-    """The best sets so far, each by the best figure that it was added with."""
+    """The best sets so far, each by the best way that it was added with."""
 
-    def __init__(self, number: int) -> None:
-        self._number = number
-        self.found: dict[Replicas, tuple[float, Replicas]] = {}
+    def __init__(
+        self, number: int, score: Callable[[Replicas, Replicas], tuple[float, float]] | None = None
+    ) -> None:
+        """`score` orders what has the same figure."""
+        self._number, self._score = number, score
+        self.found: dict[Replicas, _Way] = {}
         self.limit = float("inf")  # the worst of them, once there are enough
 
     def add(self, replicas: Replicas, figure: float, asked: Replicas) -> None:
         known = self.found.get(replicas)
-        if figure > self.limit or (known is not None and known <= (figure, asked)):
+        if figure > self.limit or (known is not None and known.figure < figure):
             return
-        self.found[replicas] = figure, asked
+        score = self._score(replicas, asked) if self._score else (0.0, 0.0)
+        way = _Way(figure, score, asked)
+        if known is not None and known <= way:
+            return
+        self.found[replicas] = way
         if len(self.found) >= self._number:
             self.found = dict(self.ranked())
-            self.limit = max(figure for figure, _ in self.found.values())
+            self.limit = max(way.figure for way in self.found.values())
 
-    def ranked(self) -> list[tuple[Replicas, tuple[float, Replicas]]]:
-        """Sets with figure and who is asked, best first."""
-        ordered = sorted(self.found.items(), key=lambda item: (item[1][0], item[0]))
+    def ranked(self) -> "list[tuple[Replicas, _Way]]":
+        """Sets with their ways, best first."""
+        ordered = sorted(
+            self.found.items(), key=lambda item: (item[1].figure, item[1].score, item[0])
+        )
         return ordered[: self._number]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Way:
+    """What a set gives by whom is asked."""
+
+    figure: float
+    score: tuple[float, float]
+    asked: Replicas
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +163,7 @@ class _Search:
             cache(lambda a, b: evaluator.measured(a, b).coarse(STEP)),
         )
         self._worst_shown = _Ranking(number)
+        self.ties = Ties(evaluator, codes)
 
     @property
     def limit(self) -> float:
@@ -231,8 +253,9 @@ def _sets(order: Sequence[int], search: _Search) -> Ints:
             keep = allowed[rows[parent], new[:, None]].all(axis=1)
             parent, new = parent[keep], new[keep]
         rows = np.concatenate([rows[parent], new[:, None]], axis=1)
-    for code in search.choice.required:
-        rows = rows[(np.asarray(order)[rows] == search.codes.index(code)).any(axis=1)]
+    for group in search.choice.required:
+        members = [search.codes.index(code) for code in group if code in search.codes]
+        rows = rows[np.isin(np.asarray(order)[rows], members).any(axis=1)]
     return rows
 
 
@@ -377,11 +400,40 @@ def _cases(
         for key, same in zip(keys.tolist(), np.split(by_key, ends[:-1]), strict=True):
             search.check_time(float(bounds[kept[done]]))
             members = np.sort(ids[part[same]], axis=1)
-            shown = members[np.lexsort(members.T[::-1])][: search.number].tolist()
+            by_code = members.T[::-1]
+            if len(members) > search.number:
+                by_code = np.vstack([by_code, search.ties.lost(members).round(6)])
+            shown = members[np.lexsort(by_code)][: search.number].tolist()
             sets = [tuple(search.codes[k] for k in replicas) for replicas in shown]
             if (case := search.case(sets, asked, figures(key))) is not None:
                 yield case
         done, number = done + number, 2 * number
+
+
+def _by_witness(search: _Search) -> Iterator[_Case]:
+    """Each set with each choice of its witnesses: for the few sets that such rules leave."""
+    goal, codes = search.evaluator.goal, search.codes
+    for begin in range(len(codes) - search.evaluator.protocol.replicas + 1):
+        order = range(begin, len(codes))
+        for row in _sets(order, search).tolist():
+            replicas = tuple(codes[order[k]] for k in row)
+            for asked in combinations(
+                replicas, len(replicas) - search.evaluator.protocol.witnesses
+            ):
+                search.check_time(0.0)
+
+                def figures(
+                    by: Evaluator, asked: Replicas = asked, replicas: Replicas = replicas
+                ) -> list[float]:
+                    return [
+                        by.through(by.nearest(c, asked), c, frozenset(replicas), goal.p).percentile(
+                            goal.p
+                        )
+                        for c in goal.clients
+                    ]
+
+                if (case := search.case([replicas], asked, figures)) is not None:
+                    yield case
 
 
 def _by_chain(search: _Search) -> Iterator[_Case]:
@@ -428,7 +480,7 @@ def _by_chain(search: _Search) -> Iterator[_Case]:
         """`beyond` is the least of what is left to look at when this chain is done with."""
         search.check_time(beyond)
         if len(order) == replicas:
-            if search.choice.required <= set(order):
+            if all(group & set(order) for group in search.choice.required):
 
                 def figures(by: Evaluator) -> list[float]:
                     return [by.along(order, c, goal.p).percentile(goal.p) for c in goal.clients]

@@ -24,6 +24,7 @@ PATHS = (
     "/regions",
     "/matrix",
     "/status",
+    "/plan",
     "/daily.zip",
     "/openapi.json",
     "/pairs/{source}/{target}",
@@ -69,7 +70,8 @@ def attack(app: Flask, path: str, mode: GenerationMode, examples: int) -> None:
     operation = schema[f"/api/v1{path}"]["GET"]
     # How far apart start and end may be cannot be said in OpenAPI; an unknown region is 404, which
     # counts as accepted, and as rejected.
-    ranged = "start" in operation.query
+    # Nor which regions there are, nor which rules a number of replicas can keep.
+    ranged = "start" in operation.query or path == "/plan"
     excluded: list[Any] = [positive_data_acceptance] if ranged else []
     if mode is GenerationMode.POSITIVE:
         excluded.append(negative_data_rejection)
