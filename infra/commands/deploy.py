@@ -191,21 +191,16 @@ class Deployment:
         probes = FunctionsPart(self.account, self.report, PROBES, codes, boundary)
         if not self.account.is_home:
             return [probes]
-        home = [self.account.installation.home_region]
+        at_home = [self.account.installation.home_region]
         parts: list[Part] = [
-            TablesPart(
-                self.account,
-                self.report,
-                tables.STACK,
-                self._prefix | {"DeletionProtection": "true"},
-            ),
+            TablesPart(self.account, self.report, tables.STACK, self._tables()),
             # Vital where it keeps changed settings: else the next deployer would undo the change.
             StackPart(
                 self.account, self.report, "operations", self._operations(), self._is_changed
             ),
             self._targets(status),
-            FunctionsPart(self.account, self.report, AGGREGATOR, home, boundary),
-            FunctionsPart(self.account, self.report, WATCH, home, boundary),
+            FunctionsPart(self.account, self.report, AGGREGATOR, at_home, boundary),
+            FunctionsPart(self.account, self.report, WATCH, at_home, boundary),
             probes,
             SourcesPart(self.account, self.report, codes),
         ]

@@ -29,7 +29,7 @@ def test_what_a_run_does_not_say_stays_as_it_is_deployed(
     formation = Formation("UPDATE_COMPLETE", parameters=deployed)
     monkeypatch.setattr(Account, "client", lambda *_: formation)
     monkeypatch.setattr(roles, "boundary", lambda _: None)
-    site = Deployment(ACCOUNT, arguments(*words))._site()
+    site = Deployment(ACCOUNT, arguments(*words))._site(None)
     site.plan()
     assert site.parameters["MaxTasks"] == expected
     assert site.parameters["CertificateArn"] == "arn:x"
@@ -40,7 +40,10 @@ def test_what_a_run_does_not_say_stays_as_it_is_deployed(
 @pytest.mark.parametrize(
     ("failed", "said"), [({"a": "x"}, "1 part failed"), ({"a": "x", "b": "y"}, "2 parts failed")]
 )
-def test_failures_are_counted_in_english(failed: dict[str, str], said: str) -> None:
+def test_failures_are_counted_in_english(
+    failed: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Account, "client", lambda *_: Formation())
     run: Any = Deployment(ACCOUNT, arguments())
     run.report.failed |= failed
     with pytest.raises(DeployFailedError, match=said):
