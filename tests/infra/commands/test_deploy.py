@@ -23,6 +23,7 @@ import pytest
 from cloudping.regions import CATALOGUE, RegionTable
 from cloudping.runs import RunTable
 from cloudping.times import utc_now
+from infra import TEMPLATES
 from tests.conftest import HOME_REGION, ROOT, scheduled_event
 from tests.infra import ministack
 
@@ -198,7 +199,9 @@ def test_a_change_reaches_what_it_concerns_and_a_new_region_is_picked_up(
     assert "probes: 2 of 2 to deploy" in changed
     assert "setting PROBE_ATTEMPTS: 5 -> 3" in changed
     operator.run("deploy", *regions(two), "--no-frontend", "--yes", PROBE_ATTEMPTS="3")
-    nothing_said = dict.fromkeys(ministack.FAST, "")  # as from another machine, or a workflow
+    nothing_said: dict[str, Any] = dict.fromkeys(
+        ministack.FAST, ""
+    )  # as from another machine, or a workflow
     dry = ("deploy", *regions(two), "--no-frontend", "--dry-run")
     kept = operator.run(*dry, **nothing_said)
     assert "probes: 2 of 2 unchanged" in kept
@@ -367,6 +370,59 @@ def test_a_source_in_another_partition_writes_home(operator: Operator) -> None:
     assert [source["region"] for source in status["sources"]] == ["cn-north-1", HOME_REGION]
     assert "1 function removed" in china.run("destroy", "--regions", "cn-north-1", "--yes")
     assert not any(china.everything().values())
+
+
+@pytest.mark.slow
+def test_tables_without_their_stack_are_refused_then_taken_in(operator: Operator) -> None:
+    """docs/deploying.md#tables-without-their-stack; also the end of a move of the home."""
+    arguments = ("deploy", *regions((HOME_REGION,)), "--no-frontend", "--yes")
+    operator.run(*arguments)
+    for words in (arguments, ("destroy", "--yes", "--tables")):
+        refused = operator.run(*words, expected=1, CLOUDPING_HOME_REGION="eu-west-1")
+        assert f"is at home in {HOME_REGION}, not in eu-west-1" in refused
+    before = operator.everything()
+    assert len(before["functions"]) == 3
+
+    formation = operator.client("cloudformation")
+    formation.delete_stack(StackName="cloudping-tables")
+    formation.get_waiter("stack_delete_complete").wait(
+        StackName="cloudping-tables", WaiterConfig={"Delay": 1}
+    )
+    assert operator.everything()["tables"] == before["tables"]
+    refused = operator.run(*arguments, expected=1)
+    assert "docs/deploying.md#tables-without-their-stack" in refused
+    assert "PingTest" in refused
+
+    names = {
+        "PingTest": "PingTest", "Regions": "cloudping_regions",
+        "Distributions": "cloudping_distributions", "StoredAverages": "cloudping_stored_avgs",
+        "History": "cloudping_history",
+    }  # fmt: skip
+    formation.create_change_set(
+        StackName="cloudping-tables",
+        ChangeSetName="adopt",
+        ChangeSetType="IMPORT",
+        TemplateBody=(TEMPLATES / "tables.yaml").read_text(),
+        Tags=[
+            {"Key": "Project", "Value": "cloudping"}, {"Key": "Installation", "Value": "default"},
+        ],
+        ResourcesToImport=[
+            {
+                "ResourceType": "AWS::DynamoDB::Table",
+                "LogicalResourceId": logical,
+                "ResourceIdentifier": {"TableName": name},
+            }
+            for logical, name in names.items()
+        ],
+    )  # fmt: skip
+    formation.get_waiter("change_set_create_complete").wait(
+        StackName="cloudping-tables", ChangeSetName="adopt", WaiterConfig={"Delay": 1}
+    )
+    formation.execute_change_set(StackName="cloudping-tables", ChangeSetName="adopt")
+    operator.run(*arguments)
+    assert operator.everything() == before
+    assert "5 tables removed" in operator.run("destroy", "--yes", "--tables")
+    assert not any(operator.everything().values())
 
 
 @pytest.mark.slow
