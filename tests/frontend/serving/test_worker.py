@@ -204,19 +204,19 @@ def test_a_download_that_is_hardly_taken_ends(tmp_path: Path) -> None:
     with serving(tmp_path / "log", SEND_S=0.5, SEND_RATE=10**8) as port:
         before = at_rest(port)
         with raw(port, request("/endless"), 4096) as client:
-            wait_until(lambda: bool(client.recv(512)) and opened(port) <= before)
+            wait_until(lambda: bool(client.recv(2**16)) and opened(port) <= before)
 
 
 def test_a_download_that_is_taken_goes_on(tmp_path: Path) -> None:
+    """However long its thread has waited in all, as long as the rate is met."""
     with (
         serving(tmp_path / "log", SEND_S=0.5, SEND_RATE=2**20) as port,
         raw(port, request("/endless")) as client,
     ):
-        taken, end = 0, time.monotonic() + 1.5
+        end = time.monotonic() + 2.5
         while time.monotonic() < end:
-            taken += len(client.recv(2**20))
-        assert taken > 2**22
-        assert client.recv(1)
+            assert client.recv(2**18)
+            time.sleep(0.02)
 
 
 def test_what_clients_do_not_take_is_bounded_and_the_one_with_most_pays(tmp_path: Path) -> None:
@@ -304,11 +304,14 @@ def test_a_client_whose_connections_have_all_asked_gets_no_more(port: int) -> No
 
 def test_behind_a_proxy_the_client_with_most_connections_makes_room(proxied: int) -> None:
     with ExitStack() as stack:
+        other = stack.enter_context(raw(proxied, b"GET / HTTP/1.1\r\n", source="127.0.0.5"))
         first = stack.enter_context(raw(proxied, b"GET / HTTP/1.1\r\n"))
         for _ in range(PLACES):
             stack.enter_context(raw(proxied, b"GET / HTTP/1.1\r\n"))
         assert get(proxied, "/") == (200, b"/")
         assert all_of(first) == b""
+        other.sendall(b"\r\n")
+        assert other.recv(15) == b"HTTP/1.1 200 OK"
 
 
 def test_a_connection_whose_request_waits_can_make_room(proxied: int) -> None:
@@ -336,15 +339,15 @@ def test_a_client_with_many_requests_waits_for_itself(port: int) -> None:
     assert min(refused) - begun > 0.8 * REFUSED_AFTER_S  # asking again at once gains nothing
 
 
-def test_who_asks_too_often_is_told_a_moment_later(port: int) -> None:
+def test_who_asks_too_often_is_told_later(tmp_path: Path) -> None:
     """And holds no thread meanwhile: 30 are told at once."""
-    with ExitStack() as stack:
+    with serving(tmp_path / "log", REFUSED_AFTER_S=3) as port, ExitStack() as stack:
         begun = time.monotonic()
         clients = [stack.enter_context(raw(port, request("/refused"))) for _ in range(30)]
         for client in clients:
             assert client.recv(12) == b"HTTP/1.1 429"
-            assert time.monotonic() - begun > 0.8 * REFUSED_AFTER_S
-        assert time.monotonic() - begun < 8 * REFUSED_AFTER_S
+            assert time.monotonic() - begun > 2.5
+        assert time.monotonic() - begun < 3 * 30 / MAX_RUNNING / 2
         clients[0].sendall(request("/next", "Connection: close"))
         assert all_of(clients[0]).endswith(b"/next")
 
