@@ -1,14 +1,14 @@
 """Compute what an installation costs a month, by service, and show what each line is made of.
 
 The size of a run is that of one made by the project's own code; what the aggregator reads and
-writes was counted (see the constants). Every price is the list price of us-east-2, or of a dearer
-region where a probe may run in one; free requests and gigabytes are not taken off.
+writes was counted (see the constants). Every price is the list price of us-east-2, or of the
+dearest region of its part of the world where a probe may run in one; what is free is not taken off.
 """
 
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -30,27 +30,30 @@ KB, GB = 1024, 1024**3
 
 # Prices in USD: AWS's public price pages as known in November 2026, not fetched by this program;
 # check them against https://aws.amazon.com/pricing/ before you rely on a cent.
-# aws.amazon.com/dynamodb/pricing/on-demand, us-east-2, standard table class
-WRITE = 0.625 / 1e6  # a write request unit: 1 KB
-READ = 0.125 / 1e6  # a read request unit: 4 KB, strongly consistent
-STORAGE_GB = 0.25
-BACKUP_GB = 0.20  # continuous backup for point-in-time recovery
+# aws.amazon.com/dynamodb/pricing/on-demand, us-east-2: standard table class, and Standard-IA, which
+# PingTest has: most of what is stored, written once and read once
+WRITE, WRITE_IA = 0.625 / 1e6, 0.78 / 1e6  # a write request unit: 1 KB
+READ, READ_IA = 0.125 / 1e6, 0.155 / 1e6  # a read request unit: 4 KB, strongly consistent
+STORAGE_GB, STORAGE_IA_GB = 0.25, 0.10
+BACKUP_GB = 0.20  # continuous backup for point-in-time recovery, of either class
 # aws.amazon.com/lambda/pricing, x86: the regions that are enabled by default, and ap-east-1, the
 # dearest of those to opt in to
 LAMBDA_GB_S = 0.0000166667
 LAMBDA_GB_S_OPT_IN = 0.0000229167
 LAMBDA_REQUEST = 0.20 / 1e6
-# aws.amazon.com/cloudwatch/pricing: logs in sa-east-1, the dearest; the rest in us-east-2
-LOG_GB = 0.90
+# aws.amazon.com/cloudwatch/pricing, logs, and aws.amazon.com/ec2/pricing/on-demand, data transfer
+# to other regions: in each part of the world the dearest region of it
+LOG_GB = {"North America": 0.60, "Europe": 0.63, "Asia Pacific": 0.76}
+TRANSFER_GB = {"North America": 0.02, "Europe": 0.02, "Asia Pacific": 0.12}
+LOG_GB_ELSEWHERE, TRANSFER_GB_ELSEWHERE = 0.90, 0.147  # sa-east-1, af-south-1
 LOG_STORED_GB = 0.0408
 METRIC = 0.30
 ALARM = 0.10
-# aws.amazon.com/ec2/pricing/on-demand: data transfer from af-south-1 to other regions, the dearest
-TRANSFER_GB = 0.147
 # aws.amazon.com/fargate/pricing, /elasticloadbalancing/pricing, /vpc/pricing, us-east-2, Linux x86
 FARGATE_VCPU_H, FARGATE_GB_H = 0.04048, 0.004445
 BALANCER_H, BALANCER_UNIT_H = 0.0225, 0.008
 ADDRESS_H = 0.005
+IMAGE_GB = 0.10  # aws.amazon.com/ecr/pricing
 
 # One run of the aggregator and one source at hourly cadence, counted on moto with 39 targets and
 # 12 runs an hour (November 2026): buckets and state 4 write units, the row of two timeframes one
@@ -63,13 +66,27 @@ DAILY_WRITES, DAILY_ROWS, DAILY_HISTORY, DAILY_READS = 44, 2, 6, 163
 HOUR_BUCKET, DAY_BUCKET, MONTH_BUCKET = 2122, 6947, 37_000  # bytes, 39 targets
 HISTORY_DAY, SUMMARY = 360, 440  # bytes of a pair and day; of a pair and timeframe
 ITEM_OVERHEAD = 100  # bytes that DynamoDB adds to each item, and to each entry of an index
-AGGREGATOR_S = 60  # a run of all sources, twice what it took on a busy machine
-# A probe's run beside its paced connects: lookups, the last answers, the write.
-PROBE_OVERHEAD_S = 1.5
+# A run of all sources: twice the 16.7 s (4.0 s of CPU) that `python -m bench.aggregation` took for
+# 34 sources and 39 targets on a machine with five times as much to do as cores (November 2026).
+AGGREGATOR_S = 33
+# A probe's run beside its paced connects. Lookups and the last answers: what a sweep took beyond
+# its pace at 256 MB (docs/method.md, "The size of the Lambda": 1.93 s for 200 connects 6.9 ms
+# apart). Then the way home: TCP, TLS (two round trips at most), targets and write, each the mean
+# round trip from the 34 regions to us-east-2 on the simulated planet, fitted to measured medians.
+SWEEP_OVERHEAD_S = 1.93 - 200 * 0.0069
+HOME_ROUND_TRIPS, HOME_RTT_S = 5, 0.132
+# By how much a target that never answers lengthens a run, and each further one (docs/method.md).
+SILENT_S, FURTHER_SILENT_S = 1.9, 0.1
 CONNECT_BYTES = 240  # sent for a connect: SYN, ACK, FIN, ACK with their headers
 WRITE_OVERHEAD = 3 * KB  # TLS and HTTP around a write
 LAMBDA_LOG = 500  # bytes of START, END and REPORT, and what CloudWatch adds to a line
-ALARMS, METRICS = 11, 5
+ALARMS, METRICS = 7, 5
+# Of the site: its own alarms, and the two that its scaling makes by itself.
+SITE_ALARMS, SCALING_ALARMS = 4, 2
+IMAGES, IMAGE_BYTES = (
+    10,
+    60_000_000,
+)  # kept in the registry; compressed, layers that are shared once
 # What a site reads in a month, by frontend/snapshot.py: the states of all sources each minute, each
 # row of the matrix six times an hour and when it changes, the keys of a day's runs every 15 min.
 SITE_REFRESHES, SITE_ROW_READS, SITE_KEY_READS = (HOURS_A_MONTH * n for n in (60, 4 * 6 + 4, 4))
@@ -94,6 +111,7 @@ class Plan:
     targets: int = len(CATALOGUE)
     attempts: int = 5
     months: int = 12
+    silent: int = 0
 
     @property
     def runs(self) -> float:
@@ -113,6 +131,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="months of history that are stored (default 12)",
     )
 
+    parser.add_argument(
+        "--silent",
+        type=terminal.whole(0, len(CATALOGUE)),
+        default=0,
+        help="targets that never answer, which makes every run longer (default 0)",
+    )
+
 
 def _minutes(text: str) -> int:
     found = re.fullmatch(r"(\d+)([mh])", text)
@@ -122,7 +147,7 @@ def _minutes(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    plan = Plan(args.regions, args.cadence, months=args.months)
+    plan = Plan(args.regions, args.cadence, months=args.months, silent=args.silent)
     pipeline, site = list(pipeline_lines(plan)), list(site_lines(plan))
     print(f"{plan.regions} sources, {plan.targets} targets, a run every {plan.minutes} min\n")
     print(as_table(pipeline, "measuring and figures"))
@@ -144,18 +169,20 @@ def pipeline_lines(plan: Plan) -> Iterator[Line]:
     rolls = hours * sources
     units = ceil(size / KB) + 1  # and one for the index
     raw = plan.runs * units
+    of_an_hour = max(1, ceil(plan.runs / sources / hours * size / (4 * KB)))
+    raw_reads = rolls * of_an_hour
     figures: float = rolls * (AGGREGATOR_WRITES + ROWS_EACH_RUN * plan.targets)
     figures += days * sources * (DAILY_WRITES + (DAILY_ROWS + DAILY_HISTORY) * plan.targets)
-    yield Line("DynamoDB writes, runs", raw * WRITE, f"{plan.runs:,.0f} x {units} units")
+    yield Line("DynamoDB writes, runs", raw * WRITE_IA, f"{plan.runs:,.0f} x {units} units")
     yield Line("DynamoDB writes, figures", figures * WRITE, f"{figures:,.0f} units")
-    of_an_hour = max(1, ceil(plan.runs / sources / hours * size / (4 * KB)))
-    reads: float = rolls * (AGGREGATOR_READS + of_an_hour) + days * sources * DAILY_READS
+    reads: float = rolls * AGGREGATOR_READS + days * sources * DAILY_READS
     reads += hours * len(CATALOGUE) + plan.runs  # states; a probe's look at its targets
-    yield Line("DynamoDB reads", reads * READ, f"{reads:,.0f} units")
-    stored = stored_gb(plan)
-    of = f"{stored:.1f} GB after {plan.months} months"
-    yield Line("DynamoDB storage", stored * STORAGE_GB, of)
-    yield Line("DynamoDB point-in-time recovery", stored * BACKUP_GB, of)
+    of = f"{reads + raw_reads:,.0f} units"
+    yield Line("DynamoDB reads", reads * READ + raw_reads * READ_IA, of)
+    runs_gb, figures_gb = stored_gb(plan)
+    of = f"{runs_gb:.1f} GB of runs, {figures_gb:.1f} of figures after {plan.months} months"
+    yield Line("DynamoDB storage", runs_gb * STORAGE_IA_GB + figures_gb * STORAGE_GB, of)
+    yield Line("DynamoDB point-in-time recovery", (runs_gb + figures_gb) * BACKUP_GB, of)
     seconds = probe_s(plan)
     gb_s = plan.runs * seconds * PROBES.memory_mb / 1024
     price = (LAMBDA_GB_S + LAMBDA_GB_S_OPT_IN) / 2  # half of the 34 regions are to opt in to
@@ -166,12 +193,20 @@ def pipeline_lines(plan: Plan) -> Iterator[Line]:
     yield Line("Lambda, aggregator and watch", gb_s * LAMBDA_GB_S, of)
     logs = plan.runs * (logged + LAMBDA_LOG) / GB
     kept = logs * LOG_RETENTION_DAYS / days * LOG_STORED_GB
-    yield Line("CloudWatch logs", logs * LOG_GB + kept, f"{logs:.2f} GB")
+    price = _mean(LOG_GB, LOG_GB_ELSEWHERE)
+    yield Line("CloudWatch logs", logs * price + kept, f"{logs:.2f} GB")
     of = f"{METRICS} metrics, {ALARMS} alarms; the first three dashboards are free"
     yield Line("CloudWatch metrics and alarms", METRICS * METRIC + ALARMS * ALARM, of)
     connects = plan.runs * plan.targets * plan.attempts
     moved = (connects * CONNECT_BYTES + plan.runs * (logged + WRITE_OVERHEAD)) / GB
-    yield Line("Data transfer between regions", moved * TRANSFER_GB, f"{moved:.1f} GB")
+    price = _mean(TRANSFER_GB, TRANSFER_GB_ELSEWHERE)
+    yield Line("Data transfer between regions", moved * price, f"{moved:.1f} GB")
+
+
+def _mean(prices: Mapping[str, float], elsewhere: float) -> float:
+    """A price over all commercial regions, each of which is a source."""
+    regions = [place for place in CATALOGUE.values() if place.partition == "aws"]
+    return sum(prices.get(place.geography, elsewhere) for place in regions) / len(regions)
 
 
 def site_lines(plan: Plan) -> Iterator[Line]:
@@ -188,23 +223,31 @@ def site_lines(plan: Plan) -> Iterator[Line]:
     keys = ceil(24 * 60 / plan.minutes * RUN_KEY / (4 * KB)) / 2
     each = SITE_REFRESHES + SITE_ROW_READS * row + SITE_KEY_READS * keys
     reads = plan.regions * each + plan.runs * ceil(size / (4 * KB))
-    yield Line("DynamoDB reads", reads * READ, f"{reads:,.0f} units, a refresh each minute")
+    yield Line("DynamoDB reads", reads * READ_IA, f"{reads:,.0f} units, a refresh each minute")
+    alarms = SITE_ALARMS + SCALING_ALARMS
+    of = f"{SITE_ALARMS} alarms, {SCALING_ALARMS} of the scaling"
+    yield Line("CloudWatch alarms", alarms * ALARM, of)
+    stored = IMAGES * IMAGE_BYTES / GB
+    yield Line("Image storage", stored * IMAGE_GB, f"{IMAGES} images, {stored:.1f} GB")
 
 
 def probe_s(plan: Plan) -> float:
     """How long a probe's run is billed for: its connects, a pace apart, and the rest."""
-    return plan.targets * plan.attempts * pace_s(PROBES.memory_mb) + PROBE_OVERHEAD_S
+    silent = SILENT_S + (plan.silent - 1) * FURTHER_SILENT_S if plan.silent else 0.0
+    connects = plan.targets * plan.attempts * pace_s(PROBES.memory_mb)
+    return connects + silent + SWEEP_OVERHEAD_S + HOME_ROUND_TRIPS * HOME_RTT_S
 
 
-def stored_gb(plan: Plan) -> float:
-    """What is in the tables after so many months, indexes and overhead included."""
+def stored_gb(plan: Plan) -> tuple[float, float]:
+    """(runs, figures) in the tables after so many months, indexes and overhead included."""
     size, _ = run_bytes(plan)
     share = plan.targets / len(CATALOGUE)
     raw = plan.runs * (size + 2 * ITEM_OVERHEAD + 60)  # 60: the keys again, in the index
     buckets = HOURS_A_MONTH * HOUR_BUCKET + HOURS_A_MONTH / 24 * DAY_BUCKET + MONTH_BUCKET
     history = plan.targets * HOURS_A_MONTH / 24 * HISTORY_DAY
-    a_month = raw + plan.regions * (buckets * share + history)
-    return (plan.months * a_month + 4 * plan.regions * plan.targets * SUMMARY) / GB
+    figures = plan.months * plan.regions * (buckets * share + history)
+    figures += 4 * plan.regions * plan.targets * SUMMARY
+    return plan.months * raw / GB, figures / GB
 
 
 def run_bytes(plan: Plan) -> tuple[int, int]:

@@ -72,3 +72,10 @@ def test_keys_and_indexes_as_designed(dynamodb: Any) -> None:
         "cloudping_stored_avgs": ["timeframe", "index"],
         "cloudping_history": ["pair", "month"],
     }
+
+
+def test_what_is_written_once_and_kept_is_in_the_cheaper_class() -> None:
+    """The others are rewritten every hour, which costs a quarter more in that class."""
+    classes = {name: r["Properties"].get("TableClass") for name, r in RESOURCES.items()}
+    assert classes.pop("PingTest") == "STANDARD_INFREQUENT_ACCESS"
+    assert set(classes.values()) == {None}
