@@ -173,6 +173,7 @@ def start_ministack(folder: Path, port: int, region: str, keep: Sequence[int] = 
         "STATE_DIR": str(state),
         "TMPDIR": str(scratch),
         "MINISTACK_REGION": region,
+        "LAMBDA_WARM_TTL_SECONDS": "60",  # for what a burst leaves beside a function's first worker
         "LOG_LEVEL": "WARNING",
     }
     command = [str(AWS_PYTHON), str(SERVE)]
