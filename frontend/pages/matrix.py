@@ -1,5 +1,7 @@
 """`/` and `/grid/<percentile>/timeframe/<timeframe>`: the addresses of the matrix."""
 
+import re
+
 from flask import Blueprint, abort, redirect, render_template, request
 from werkzeug import Response
 
@@ -18,19 +20,15 @@ blueprint = Blueprint("matrix", __name__)
 ORIGINAL_FIGURES = {"latency": "mean"}
 ORIGINAL_FRAMES = {frame.lower(): frame for frame in FRAMES}
 
+NUMBER = re.compile(r"\s*[0-9]+(?:[.,][0-9]*)?\s*")
+MAX_LIMIT = 1e6
+
 FILTERS = ("from", "to", "order", "group", "within")
 
 
 def choice(metric: str, frame: str) -> matrix.Choice:
     """The choice that the address makes; 400 or 404 with what is possible."""
     args = request.args
-    within = args.get("within", "").strip()
-    try:
-        limit = float(within) if within else None
-    except ValueError:
-        limit = -1.0
-    if limit is not None and not 0 <= limit <= 1e6:
-        abort(400, f"within={within!r} is not usable: a number of {METRICS[metric].unit}, e.g. 80.")
     picked = {}
     for name, allowed in (("order", ORDERS), ("group", GROUPS)):
         value = args.get(name) or allowed[0]
@@ -42,9 +40,21 @@ def choice(metric: str, frame: str) -> matrix.Choice:
         frame=frame,
         rows=args.get("from", "")[:200],
         columns=args.get("to", "")[:200],
-        within=limit,
+        within=_limit(METRICS[metric].unit),
         **picked,
     )
+
+
+def _limit(unit: str) -> float | None:
+    """The threshold, as people write one: with a comma or a point, with or without the unit."""
+    within = request.args.get("within", "").strip()
+    if not within:
+        return None
+    found = NUMBER.fullmatch(within.removesuffix(unit))
+    limit = float(found[0].replace(",", ".")) if found else MAX_LIMIT + 1
+    if limit > MAX_LIMIT:
+        abort(400, f"within={within!r} is not usable: a number of {unit}, e.g. 80.")
+    return limit
 
 
 @blueprint.get("/")
@@ -74,6 +84,8 @@ def _page(metric: str, frame: str) -> str:
         current, chosen, utc_now(), 60 * site().settings.aggregator_interval_minutes
     )
     given = {name: value for name in FILTERS if (value := request.args.get(name))}
+    if chosen.within is not None:
+        given["within"] = f"{chosen.within:.6f}".rstrip("0").rstrip(".")
 
     regions = [state.region for state in current.states]
     return render_template(

@@ -3,13 +3,14 @@
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from flask import Flask
 from playwright.sync_api import Browser, Page, Route, ViewportSize, expect, sync_playwright
 from werkzeug.serving import make_server
 
@@ -17,6 +18,7 @@ from cloudping.regions import CATALOGUE, RegionState
 from cloudping.runs import SamplePage, samples
 from cloudping.settings import load
 from cloudping.summaries import Day
+from cloudping.times import to_iso
 from frontend import create_app
 from frontend.data.samples import WindowSamples
 from frontend.data.site import EXTENSION
@@ -73,12 +75,18 @@ class _AllPairs:
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """The site over the small installation on a free port of this machine."""
+def app() -> Flask:
+    """The site over the small installation."""
     app = create_app(load({}), client=object(), background=False)
     site = site_of(app)
     site.keeper.snapshot = installation()
     app.extensions[EXTENSION] = replace(site, store=_Store(), all_pairs=_AllPairs())  # type: ignore[arg-type]  # a stand-in
+    return app
+
+
+@pytest.fixture(scope="module")
+def address(app: Flask) -> Iterator[str]:
+    """The site on a free port of this machine."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -182,15 +190,118 @@ def test_figure_timeframe_and_filters_live_in_the_address(page: Page) -> None:
     expect(page.locator(".matrix td.ok")).to_have_count(2)
     page.wait_for_url("**/grid/p_99/timeframe/1W?from=europe&within=100")
     page.get_by_role("navigation", name="Timeframe").get_by_text("1 month").click()
+    page.wait_for_url("**/grid/p_99/timeframe/1M?from=europe&within=100")
     expect(page.locator(".matrix td.ok")).to_have_count(2)
-    assert page.url.endswith("/grid/p_99/timeframe/1M?from=europe&within=100")
 
 
-def test_a_choice_that_is_refused_says_why(browser: Browser, address: str) -> None:
+def answered(page: Page, change: Callable[[Route], None]) -> None:
+    """Lets `change` answer for the site what the page asks for from now on."""
+    page.route("**/*", lambda r: change(r) if r.request.resource_type == "fetch" else r.continue_())
+
+
+def renew(page: Page) -> None:
+    with page.expect_event("requestfinished", lambda r: r.resource_type == "fetch"):
+        page.clock.fast_forward(31_000)
+
+
+def test_a_renewal_keeps_place_focus_and_typed_text(browser: Browser, address: str) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 500}, base_url=address)
+    page.clock.install()
+    page.goto("/?group=none&order=code")
+    page.evaluate("document.querySelector('.scroll').style.height = '160px'")
+    page.focus("a[href='/pair/us-east-1/us-east-1']")
+    page.evaluate("document.querySelector('.scroll').scrollTo(0, 30)")
+    page.get_by_label("To", exact=True).evaluate("field => { field.value = 'tok' }")
+    before = page.evaluate("[document.querySelector('.scroll').scrollTop, scrollY]")
+    same = page.evaluate_handle("document.activeElement")
+
+    def newer(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace(">1.2<", ">1.4<"))
+
+    answered(page, newer)
+    renew(page)
+    expect(page.locator("a[href='/pair/us-east-1/us-east-1']")).to_have_text("1.4")
+    assert page.evaluate("[document.querySelector('.scroll').scrollTop, scrollY]") == before
+    assert before[0] > 0
+    assert page.evaluate("same => document.activeElement === same", same)
+    assert page.get_by_label("To", exact=True).input_value() == "tok"
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(429, "too many requests"), (503, "busy or starting"), (None, "cannot be reached")],
+)
+def test_what_is_refused_keeps_the_last_matrix_and_says_so(
+    browser: Browser, address: str, status: int | None, said: str
+) -> None:
+    page = browser.new_page(viewport=WIDE, base_url=address)
+    thrown: list[str] = []
+    page.on("pageerror", lambda error: thrown.append(str(error)))
+    page.clock.install()
+    page.goto("/")
+    answered(page, lambda r: r.abort() if status is None else r.fulfill(status=status, body="no"))
+    page.get_by_label("From").fill("europe")
+    page.clock.run_for(300)
+    notice = page.locator(".notice")
+    expect(notice).to_contain_text(said)
+    expect(notice).to_contain_text("What you see was loaded at")
+    expect(page.locator(".matrix tbody tr")).to_have_count(3)
+    page.unroute_all()
+    page.clock.fast_forward(31_000)
+    expect(notice).to_be_hidden()
+    assert thrown == []
+    page.close()
+
+
+def test_the_threshold_is_checked_where_it_stands(browser: Browser, address: str) -> None:
     page = browser.new_page(viewport=WIDE, base_url=address)
     page.goto("/")
-    page.get_by_label("p50 ≤").fill("fast")
-    expect(page.locator("#view")).to_contain_text("is not usable")
+    field = page.get_by_label("p50 ≤")
+    field.fill("fast")
+    expect(page.locator(".wrong")).to_have_text("A number of ms, e.g. 80.")
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(page.locator(".matrix tbody tr")).to_have_count(3)
+    for given in ("100,5", "100.5 ms"):
+        field.fill(given)
+        expect(page.locator(".facts")).to_contain_text("at most 100.5 ms")
+        page.wait_for_url("**/grid/p_50/timeframe/1D?within=100.5")
+        expect(page.locator(".wrong")).to_be_hidden()
+    page.close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/map", "/status", "/region/eu-west-1", "/pair/us-east-1/eu-west-1"],
+)
+def test_every_page_of_figures_renews_itself_past_the_browsers_cache(
+    browser: Browser, app: Flask, address: str, path: str
+) -> None:
+    page = browser.new_page(viewport=WIDE, base_url=address)
+    page.clock.install()
+    page.goto(path)
+    keeper = site_of(app).keeper
+    before = keeper.snapshot
+    later = this_minute() + timedelta(minutes=1)
+    keeper.snapshot = replace(before, number=before.number + 1, taken_at=later)
+    page.clock.fast_forward(31_000)
+    expect(page.locator(".age time")).to_have_attribute("datetime", to_iso(later))
+    keeper.snapshot = replace(before, number=before.number + 2)
+    page.close()
+
+
+def test_a_picker_answers_in_place_and_back_leads_back(browser: Browser, address: str) -> None:
+    page = browser.new_page(viewport=WIDE, base_url=address)
+    page.goto("/?within=90")
+    page.evaluate("window.mark = 1")
+    page.get_by_role("navigation", name="Figure").get_by_text("p99").click()
+    expect(page.locator("h1")).to_contain_text("p99")
+    page.wait_for_url("**/grid/p_99/timeframe/1D?within=90")
+    expect(page.get_by_label("p99 ≤")).to_have_value("90")
+    page.go_back()
+    expect(page.locator("h1")).to_contain_text("p50")
+    assert page.evaluate("window.mark") == 1
     page.close()
 
 

@@ -1,4 +1,4 @@
-// The matrix: cross-hair with the figures behind a cell, arrow keys, and choices without a reload.
+// The matrix: cross-hair with the figures behind a cell, and arrow keys.
 
 const view = document.getElementById("view");
 const tip = document.createElement("div");
@@ -42,13 +42,13 @@ function point(td) {
   mark(column, "x");
 
   const link = td.firstElementChild;
+  const name = (th) => th.querySelector("span").firstChild.textContent.trim();
   // The title becomes the tip; left in place, the browser would show it a second time.
   if (link.title) {
     link.dataset.said = link.title;
-    link.setAttribute("aria-label", `${link.textContent}: ${link.title}`);
+    link.setAttribute("aria-label", `${name(row)} to ${name(column)}: ${link.title}`);
     link.removeAttribute("title");
   }
-  const name = (th) => th.querySelector("span").firstChild.textContent.trim();
   const code = (th) => th.querySelector("code").textContent;
   tip.replaceChildren();
   line(tip, "pair", `${name(row)} → ${name(column)}`);
@@ -81,20 +81,33 @@ view.addEventListener("focusout", clear);
 
 // One stop for the Tab key in the matrix; the arrow keys move within it.
 function rove() {
-  const links = view.querySelectorAll(".matrix tbody td a");
-  for (const link of links) link.tabIndex = -1;
-  if (links.length) links[0].tabIndex = 0;
+  const links = [...view.querySelectorAll(".matrix tbody td a")];
+  const stop = links.find((link) => link.getAttribute("tabindex") === "0") ?? links[0];
+  for (const link of links) link.tabIndex = link === stop ? 0 : -1;
 }
 
-const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+// Home and End lead to the ends of the row, with Ctrl to those of the matrix.
+function step(td, event) {
+  const rows = [...td.closest("table").tBodies].flatMap((body) => [...body.rows]);
+  const at = rows.indexOf(td.parentElement);
+  const far = event.ctrlKey;
+  switch (event.key) {
+    case "ArrowLeft": return rows[at].cells[td.cellIndex - 1];
+    case "ArrowRight": return rows[at].cells[td.cellIndex + 1];
+    case "ArrowUp": return rows[at - 1]?.cells[td.cellIndex];
+    case "ArrowDown": return rows[at + 1]?.cells[td.cellIndex];
+    case "Home": return rows[far ? 0 : at].cells[1];
+    case "End": return [...rows.at(far ? -1 : at).cells].at(-1);
+  }
+  return null;
+}
+
 view.addEventListener("keydown", (event) => {
   if (event.key === "Escape") return clear();
   const td = cellOf(event);
-  if (!td || !(event.key in STEPS) || event.altKey || event.ctrlKey || event.metaKey) return;
-  const rows = [...td.closest("table").tBodies].flatMap((body) => [...body.rows]);
-  const [down, across] = STEPS[event.key];
-  const row = rows[rows.indexOf(td.parentElement) + down];
-  const next = row?.cells[td.cellIndex + across];
+  const arrow = event.key.startsWith("Arrow");
+  if (!td || event.altKey || event.metaKey || (arrow && event.ctrlKey)) return;
+  const next = step(td, event);
   if (next?.tagName !== "TD") return;
   event.preventDefault();
   td.firstElementChild.tabIndex = -1;
@@ -104,50 +117,13 @@ view.addEventListener("keydown", (event) => {
 });
 rove();
 
-// The form's choices: the same page from the server, only the part that changes is put in place.
-const form = document.querySelector("form[data-live]");
-form.querySelector("button").hidden = true;
-let timer = 0;
-let asked = 0;
-
-async function show() {
-  const chosen = new URLSearchParams();
-  for (const field of form.elements)
-    if (field.name && field.value && !(field.tagName === "SELECT" && field.selectedIndex === 0))
-      chosen.set(field.name, field.value);
-  const query = chosen.toString();
-  const address = form.getAttribute("action") + (query ? `?${query}` : "");
-  const mine = ++asked;
-  const answer = await fetch(address);
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  if (mine !== asked) return;
-  history.replaceState(null, "", address);
-  const said = page.getElementById("view") ?? page.getElementById("main");
+// What is pointed at stays so while the figures under it are renewed.
+let pointed = null;
+document.addEventListener("showing", () => {
+  pointed = tip.hidden ? null : marked.find((cell) => cell.matches("td:hover, td:focus-within"));
   clear();
-  view.replaceChildren(...said.childNodes);
-  const pickers = page.querySelector(".pickers");
-  if (pickers) document.querySelector(".pickers").replaceChildren(...pickers.childNodes);
-  const progress = page.querySelector(".progress");
-  document.querySelector(".progress")?.replaceWith(...(progress ? [progress] : []));
-  rove();
-}
-
-// Figures change while the page is open; while they come up, sooner.
-function showAgain() {
-  const wait_ms = document.querySelector(".progress") ? 5000 : 30000;
-  setTimeout(() => {
-    if (!document.hidden && tip.hidden && !form.contains(document.activeElement)) show();
-    showAgain();
-  }, wait_ms);
-}
-showAgain();
-
-
-form.addEventListener("submit", (event) => {
-  event.preventDefault();
-  show();
 });
-form.addEventListener("input", () => {
-  clearTimeout(timer);
-  timer = setTimeout(show, 200);
+document.addEventListener("shown", () => {
+  rove();
+  if (pointed?.isConnected) point(pointed);
 });

@@ -63,6 +63,9 @@ def test_a_threshold_is_marked_by_shape_and_counted(web: FlaskClient) -> None:
         ("/grid/p_51/timeframe/1D", 404, "choose one of p_10"),
         ("/grid/p_50/timeframe/2D", 404, "choose one of now, 1D"),
         ("/?within=fast", 400, "a number of ms"),
+        ("/?within=-1", 400, "a number of ms"),
+        ("/?within=1e3", 400, "a number of ms"),
+        ("/?within=2000000", 400, "a number of ms"),
         ("/?order=size", 400, "choose one of name, code, proximity"),
     ],
 )
@@ -72,6 +75,14 @@ def test_what_does_not_exist_is_refused_with_what_does(
     answer = web.get(path)
     assert answer.status_code == status
     assert said in answer.text
+
+
+@pytest.mark.parametrize("given", ["12.5", "12,5", "12.5 ms", "12,50ms", " 12.5"])
+def test_a_threshold_is_taken_as_people_write_it(web: FlaskClient, given: str) -> None:
+    answer = web.get("/", query_string={"within": given})
+    assert answer.status_code == 200
+    assert "at most 12.5 ms" in answer.text
+    assert "within=12.5&amp;format=csv" in answer.text  # the API takes a number only
 
 
 def test_simulated_figures_carry_the_banner() -> None:
