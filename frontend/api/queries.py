@@ -51,6 +51,17 @@ class MatrixQuery(RowsQuery):
         validate=Range(0, 1e6),
         metadata={"description": "threshold of `meets`, in the figure's unit"},
     )
+    only_ = text(
+        "`meeting`: just the pairs that meet `within`, without regions to themselves",
+        data_key="only",
+        load_default="",
+        validate=OneOf(("", "meeting")),
+    )
+
+    @ma.validates_schema
+    def _only_with_a_threshold(self, data: Mapping[str, Any], **_: Any) -> None:
+        if data["only_"] and data["within"] is None:
+            raise ma.ValidationError("Needs `within` as well.", "only")
 
 
 class HistoryQuery(RowsQuery):

@@ -91,6 +91,8 @@ def cells(args: dict[str, Any]) -> Response:
                 value = metric.value(cell.figures)
                 shown = None if value is None else written(metric, value)
                 meets = None if within is None or value is None else value <= within
+                if args["only_"] and (not meets or source == target):
+                    continue
                 data.append({**cell_row(cell), "value": shown, "meets": meets})
     return answer(
         data,

@@ -1,12 +1,16 @@
 """The addresses of the site's pages and data: the one place that knows how they are written."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import urlencode
 
 from frontend.views.figures import DEFAULT_FRAME, DEFAULT_METRIC, FRAME_LABELS, METRICS
 
+# By timeframe, the names of the figures that there are; see views/lookup.py.
+Offered = Mapping[str, Collection[str]]
+ALL: Final[Offered] = {}
 NO_FILTERS: Final[Mapping[str, str]] = {}
 
 
@@ -17,6 +21,7 @@ class Option:
     label: str
     href: str
     is_chosen: bool
+    is_offered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +54,22 @@ class Links:
         return _address(f"/region/{code}", self._chosen())
 
     def pair(self, source: str, target: str) -> str:
-        return f"/pair/{source}/{target}"
+        return f"/pair/{source}/{target}{self.query()}"
 
-    def cells(self, format: str = "") -> str:
+    def query(self) -> str:
+        """The figure and timeframe at the end of an address; empty for what is the default."""
+        return _address("", self._chosen())
+
+    def cells(self, format: str = "", **more: str) -> str:
         """The matrix' figures as the API gives them, with the same filters."""
         chosen = {"metric": self.metric, "timeframe": self.frame, **self.filters}
-        return _address("/api/v1/matrix", {**chosen, "format": format})
+        return _address("/api/v1/matrix", {**chosen, "format": format, **more})
+
+    def file(self, *words: str) -> str:
+        """The name of a file, without its ending, that holds what these addresses show."""
+        filters = (w for name, value in self.filters.items() for w in (name, value))
+        text = " ".join(("cloudping", *words, self.metric, self.frame, *filters))
+        return re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-")
 
     def pair_data(self, source: str, target: str, part: str = "", **query: str) -> str:
         """A pair's `history`, `samples` or `distribution` from the API."""
@@ -74,16 +89,26 @@ class Links:
             "timeframe": "" if self.frame == DEFAULT_FRAME else self.frame,
         }
 
-    def figures(self, address: Callable[["Links"], str]) -> list[Option]:
+    def figures(self, address: Callable[["Links"], str], offered: Offered = ALL) -> list[Option]:
         """The picker of figures for a page whose address is `address`."""
+        there = offered.get(self.frame, METRICS)
         return [
-            Option(metric.label, address(self.to(metric=name)), name == self.metric)
+            Option(metric.label, address(self.to(metric=name)), name == self.metric, name in there)
             for name, metric in METRICS.items()
         ]
 
-    def timeframes(self, address: Callable[["Links"], str]) -> list[Option]:
+    def timeframes(self, address: Callable[["Links"], str], offered: Offered = ALL) -> list[Option]:
+        """The picker of timeframes; one that has no such figure leads to its median."""
         return [
-            Option(label, address(self.to(frame=name)), name == self.frame)
+            Option(
+                label,
+                address(
+                    self.to(frame=name)
+                    if self.metric in offered.get(name, METRICS)
+                    else self.to(DEFAULT_METRIC, name)
+                ),
+                name == self.frame,
+            )
             for name, label in FRAME_LABELS.items()
         ]
 

@@ -12,7 +12,7 @@ from frontend.pages.shared import one_of
 from frontend.serving.cache import keep
 from frontend.views import matrix
 from frontend.views.figures import DEFAULT_FRAME, DEFAULT_METRIC, FRAME_LABELS, FRAMES, METRICS
-from frontend.views.lookup import PARTITION_NAMES
+from frontend.views.lookup import PARTITION_NAMES, offered
 from frontend.views.order import GROUPS, ORDERS
 
 blueprint = Blueprint("matrix", __name__)
@@ -92,6 +92,7 @@ def _page(metric: str, frame: str) -> str:
         "matrix.html",
         view=view,
         frames=FRAME_LABELS,
+        offered=offered(current),
         orders=ORDERS,
         groups=GROUPS,
         links=Links(metric, frame, given),

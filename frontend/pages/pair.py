@@ -1,11 +1,20 @@
 """`/pair/<from>/<to>`: everything about one pair; the graphs' data come from the API."""
 
-from flask import Blueprint, render_template
+from flask import Blueprint, render_template, request
 
 from cloudping.regions import fibre_rtt_ms, rtt_floor_ms
 from frontend.data.site import snapshot
+from frontend.pages.links import Links
+from frontend.pages.shared import one_of
 from frontend.serving.cache import keep
-from frontend.views.figures import FRAME_LABELS, METRICS, light_ratio
+from frontend.views.figures import (
+    DEFAULT_FRAME,
+    DEFAULT_METRIC,
+    FRAME_LABELS,
+    FRAMES,
+    METRICS,
+    light_ratio,
+)
 from frontend.views.lookup import known, pair_cells
 
 blueprint = Blueprint("pair", __name__)
@@ -18,6 +27,8 @@ def page(source: str, target: str) -> str:
     current = snapshot()
     a, b = known(current, source), known(current, target)
     there, back = pair_cells(current, source, target), pair_cells(current, target, source)
+    name = one_of(request.args.get("metric") or DEFAULT_METRIC, METRICS, "figure")
+    frame = one_of(request.args.get("timeframe") or DEFAULT_FRAME, FRAMES, "timeframe")
     day = next((cell.figures for cell in there if cell.timeframe == "1D"), None)
     p50 = day.percentiles.get(50) if day else None
     back_day = next((cell.figures for cell in back if cell.timeframe == "1D"), None)
@@ -34,13 +45,15 @@ def page(source: str, target: str) -> str:
         b=b,
         ways=[(a, b, there), *([(b, a, back)] if source != target else [])],
         day=day,
+        chosen=next((cell.figures for cell in there if cell.timeframe == frame), None),
+        links=Links(name, frame),
         difference=difference,
         light_ms=light_ms,
         floor_ms=rtt_floor_ms(source, target),
         ratio=light_ratio(p50, light_ms),
         frames=FRAME_LABELS,
         has_back=has_back,
-        tiles=[METRICS[name] for name in TILES],
+        tiles=[METRICS[tile] for tile in dict.fromkeys((name, *TILES))],
         columns=[metric for metric in METRICS.values() if metric.unit == "ms"],
         is_source=any(state.region.code == source for state in current.sources),
     )

@@ -13,7 +13,7 @@ from frontend.serving.cache import keep
 from frontend.views import region as view
 from frontend.views import status
 from frontend.views.figures import DEFAULT_FRAME, DEFAULT_METRIC, FRAME_LABELS, FRAMES, METRICS
-from frontend.views.lookup import known
+from frontend.views.lookup import known, offered
 
 blueprint = Blueprint("region", __name__)
 
@@ -57,6 +57,7 @@ def _render(
         map=view.world(home, peers, metric),
         metric=metric,
         frames=FRAME_LABELS,
+        offered=offered(snapshot()),
         links=Links(name, frame),
         address=lambda links: address(links, home.code),
         **more,

@@ -84,7 +84,7 @@ def moment(value: datetime | None, style: str = "%d %b %Y %H:%M UTC") -> Markup:
 
 def ago(value: datetime | None) -> Markup:
     """A time element that scripts turn into "3 min ago"; without them it is the UTC time."""
-    return _time(value, "%d %b %H:%M UTC", Markup(' class="ago"'))
+    return _time(value, "%d %b %Y %H:%M UTC", Markup(' class="ago"'))
 
 
 def _time(value: datetime | None, style: str, attribute: Markup) -> Markup:

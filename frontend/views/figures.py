@@ -3,8 +3,10 @@
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import sqrt
 from typing import Final
 
+from cloudping.runs import LOSS_REASONS
 from cloudping.summaries import PERCENTILES, TIMEFRAMES, Figures
 from frontend.data.now import NOW
 
@@ -30,17 +32,38 @@ LOST, NONE = "✕", "–"  # noqa: RUF001
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One figure of a pair: its name in addresses, how it is called, unit, scale and value."""
+    """One figure of a pair: its name in addresses, how it is called, unit, scale and value.
+
+    `heading` is what it is of in a sentence; `shade` the value that its colour stands for, where
+    that is another.
+    """
 
     name: str
     label: str
     unit: str
     steps: tuple[float, ...]
     value: Callable[[Figures], float | None]
+    heading: str
+    shade: Callable[[Figures], float | None] | None = None
 
     def step(self, value: float) -> int:
         """0 for the best step of the scale to `STEPS` - 1 for the worst."""
         return bisect_left(self.steps, value)
+
+    def css(self, figures: Figures) -> str:
+        """The class of its colour: `zero` where nothing was lost, `none` without a figure."""
+        value = (self.shade or self.value)(figures)
+        if value is None:
+            return "none"
+        return "zero" if self.unit == "%" and value == 0 else f"s{self.step(value)}"
+
+    def deciding(self, value: float, limit: float) -> str:
+        """As in a cell, with as many decimals as it takes to see on which side of `limit` it is."""
+        for text in (self.text(value), f"{value:.1f}", f"{value:.2f}"):
+            is_read = text.replace(".", "").isdigit()
+            if is_read and (float(text) <= limit) == (value <= limit):
+                return text
+        return f"{value:.3f}"
 
     def shown(self, figures: Figures | None) -> str:
         """As it stands in a table: `LOST` where nothing came back, `NONE` without a figure."""
@@ -99,17 +122,45 @@ def light_ratio(p50_ms: float | None, light_ms: float) -> float | None:
     return p50_ms / light_ms if p50_ms is not None and light_ms >= 1 else None
 
 
+def loss_at_least_pct(figures: Figures) -> float | None:
+    """The lower end of the 95 % interval of the loss: what so few attempts prove.
+
+    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of
+    the American Statistical Association 22 (1927).
+    """
+    lost = sum(figures.failures.get(reason, 0) for reason in LOSS_REASONS)
+    n = figures.samples + lost
+    if figures.loss_pct is None or not n:
+        return figures.loss_pct
+    share, z = figures.loss_pct / 100, 1.959964
+    off = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    # Below a millionth it is nothing but rounding.
+    return 100 * max(0.0, round((share + z * z / (2 * n) - off) / (1 + z * z / n), 8))
+
+
+_TRIP: Final = "round trip"
+
+
 def _percentile(p: int) -> Metric:
-    return Metric(f"p_{p}", f"p{p}", "ms", LATENCY_STEPS_MS, lambda f: f.percentiles.get(p))
+    label = f"p{p}"
+    steps = LATENCY_STEPS_MS
+    return Metric(f"p_{p}", label, "ms", steps, lambda f: f.percentiles.get(p), f"{label} {_TRIP}")
 
 
 _ALL = (
     *map(_percentile, PERCENTILES),
-    Metric("mean", "mean", "ms", LATENCY_STEPS_MS, lambda f: f.mean),
-    Metric("min", "minimum", "ms", LATENCY_STEPS_MS, lambda f: f.min),
-    Metric("max", "maximum", "ms", LATENCY_STEPS_MS, lambda f: f.max),
-    Metric("stddev", "deviation", "ms", SPREAD_STEPS_MS, lambda f: f.stddev),
-    Metric("loss", "loss", "%", LOSS_STEPS_PCT, lambda f: f.loss_pct),
+    Metric("mean", "mean", "ms", LATENCY_STEPS_MS, lambda f: f.mean, f"mean {_TRIP}"),
+    Metric("min", "minimum", "ms", LATENCY_STEPS_MS, lambda f: f.min, f"minimum {_TRIP}"),
+    Metric("max", "maximum", "ms", LATENCY_STEPS_MS, lambda f: f.max, f"maximum {_TRIP}"),
+    Metric(
+        "stddev",
+        "deviation",
+        "ms",
+        SPREAD_STEPS_MS,
+        lambda f: f.stddev,
+        f"standard deviation of the {_TRIP}",
+    ),
+    Metric("loss", "loss", "%", LOSS_STEPS_PCT, lambda f: f.loss_pct, "loss", loss_at_least_pct),
 )
 METRICS: Final[Mapping[str, Metric]] = {metric.name: metric for metric in _ALL}
 DEFAULT_METRIC: Final = "p_50"

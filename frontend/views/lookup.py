@@ -6,7 +6,7 @@ from cloudping.errors import UnknownRegionError
 from cloudping.regions import Region, suggest
 from cloudping.summaries import Summary
 from frontend.data.snapshot import Snapshot
-from frontend.views.figures import FRAMES
+from frontend.views.figures import FRAMES, METRICS
 
 PARTITION_NAMES: Final = {
     "aws": "Commercial",
@@ -14,6 +14,19 @@ PARTITION_NAMES: Final = {
     "aws-us-gov": "GovCloud",
     "aws-eusc": "European Sovereign Cloud",
 }
+
+
+def offered(snapshot: Snapshot) -> dict[str, frozenset[str]]:
+    """By timeframe, the names of the figures that any pair has; all while there is no pair yet."""
+    found = {}
+    for frame in FRAMES:
+        cells = snapshot.cells.get(frame, {}).values()
+        found[frame] = frozenset(
+            name
+            for name, metric in METRICS.items()
+            if not cells or any(metric.value(cell.figures) is not None for cell in cells)
+        )
+    return found
 
 
 def known(snapshot: Snapshot, code: str) -> Region:

@@ -75,6 +75,7 @@ class MatrixView:
     pairs: int
     measured: int
     meeting: int | None
+    pairs_meeting: int
     window: tuple[datetime, datetime] | None
     is_mixed: bool
 
@@ -117,7 +118,7 @@ def build(
     short = {region.code: short_name(region) for region in {*rows, *columns}}
     groups: list[tuple[str, list[Row]]] = []
     starts = _group_starts(columns, choice.group)
-    meeting = 0
+    meeting = to_itself = 0
     for region, first in zip(rows, _group_starts(rows, choice.group), strict=True):
         oldest = now - stale_after(
             choice.frame, intervals.get(region.code, 0), aggregator_interval_s
@@ -127,6 +128,7 @@ def build(
             summary = cells.get((region.code, column.code))
             cell, meets = _cell(region.code, column.code, summary, choice, oldest, edge)
             meeting += meets
+            to_itself += meets and region == column
             made.append(cell)
         head = Head(
             region.code,
@@ -151,8 +153,9 @@ def build(
         row_groups=groups,
         legend=legend(choice.metric),
         pairs=len(rows) * len(columns),
-        measured=sum(cell.figures.samples > 0 for cell in shown),
+        measured=sum(choice.metric.value(cell.figures) is not None for cell in shown),
         meeting=None if choice.within is None else meeting,
+        pairs_meeting=meeting - to_itself,
         window=(min(c.window_start for c in shown), max(c.window_end for c in shown))
         if shown
         else None,
@@ -191,11 +194,13 @@ def _cell(
         names.insert(0, "lost" if lost else "none")
         text = LOST if lost else "·"
     else:
-        names.insert(0, f"s{choice.metric.step(value)}")
+        names.insert(0, choice.metric.css(figures))
         text = choice.metric.text(value)
+        if choice.within is not None:
+            text = choice.metric.deciding(value, choice.within)
     if figures.last_sample is None or figures.last_sample < oldest:
         names.append("stale")
-    if value is None or (figures.coverage_pct or 0) < THIN_COVERAGE_PCT:
+    if (figures.coverage_pct or 0) < THIN_COVERAGE_PCT:
         names.append("thin")
     if is_mixed(figures):
         names.append("mixed")
@@ -214,7 +219,7 @@ def _title(figures: Figures, value: float | None, metric: Metric) -> str:
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(figures.failures.items()))
         said = f"no answer: {reasons}" if reasons else "no data"
     else:
-        said = f"too few samples for {metric.label}"
+        said = f"too few samples for a {metric.label}"
     parts = [said, f"n {figures.samples:,}"]
     if figures.coverage_pct is not None:
         parts.append(f"coverage {percent(min(figures.coverage_pct, 100.0))} %")
@@ -223,7 +228,7 @@ def _title(figures: Figures, value: float | None, metric: Metric) -> str:
     if is_mixed(figures):
         parts.append(f"mixed: {', '.join(figures.methods)}")
     if figures.last_sample is not None:
-        parts.append(f"last {figures.last_sample:%d %b %H:%M}")
+        parts.append(f"last {figures.last_sample:%d %b %Y %H:%M}")
     return " · ".join(parts)
 
 
@@ -233,7 +238,7 @@ def legend(metric: Metric) -> list[Step]:
     best = write(metric.steps[0])
     labels = [best if best == "0" else f"≤ {best}", *map(write, metric.steps[1:])]
     return [
-        *(Step(f"s{i}", label) for i, label in enumerate(labels)),
+        *(Step("zero" if label == "0" else f"s{i}", label) for i, label in enumerate(labels)),
         Step(f"s{len(labels)}", f"> {write(metric.steps[-1])}"),
     ]
 

@@ -80,7 +80,7 @@ def peers(snapshot: Snapshot, home: Region, frame: str, metric: Metric) -> list[
                 out=out.figures if out else None,
                 back=back.figures if back else None,
                 value=value,
-                css="none" if value is None else f"s{metric.step(value)}",
+                css=metric.css(shown) if shown else "none",
                 light_ms=light_ms,
                 ratio=light_ratio(p50, light_ms),
                 methods=shown.methods if shown else (),

@@ -63,9 +63,19 @@ def test_matrix_rows_are_what_the_page_shows(web: FlaskClient) -> None:
     assert [json.loads(line) for line in lines] == body["data"]
 
 
+def test_just_the_pairs_that_meet_a_threshold(web: FlaskClient) -> None:
+    found = rows(web.get("/api/v1/matrix?within=100&only=meeting&format=csv").text)
+    assert {(row["region_from"], row["region_to"]) for row in found} == {
+        ("us-east-1", "eu-west-1"), ("eu-west-1", "us-east-1"), ("ap-northeast-1", "cn-north-1"),
+    }  # fmt: skip
+    answer = web.get("/api/v1/matrix?only=meeting")
+    assert answer.status_code == 400
+    assert answer.get_json()["errors"] == {"only": ["Needs `within` as well."]}
+
+
 def test_the_pages_own_download_links_work(web: FlaskClient) -> None:
     page = web.get("/grid/p_99/timeframe/1W?from=europe&order=code").text
-    link = page.split('">CSV</a>')[0].rsplit('href="', 1)[1].replace("&amp;", "&")
+    link = page.split('">CSV</a>')[0].rsplit('href="', 1)[1].split('"')[0].replace("&amp;", "&")
     assert len(rows(web.get(link).text)) == 4
 
 

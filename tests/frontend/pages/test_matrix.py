@@ -40,7 +40,7 @@ def test_figure_and_timeframe_are_chosen_by_the_address(
     web: FlaskClient, path: str, shown: str
 ) -> None:
     page = web.get(path).text
-    assert shown in page.split('href="/pair/us-east-1/eu-west-1"')[1].split(">")[0]
+    assert shown in page.split('href="/pair/us-east-1/eu-west-1')[1].split("</a>")[0]
 
 
 def test_rows_and_columns_are_filtered(web: FlaskClient) -> None:
@@ -83,6 +83,76 @@ def test_a_threshold_is_taken_as_people_write_it(web: FlaskClient, given: str) -
     assert answer.status_code == 200
     assert "at most 12.5 ms" in answer.text
     assert "within=12.5&amp;format=csv" in answer.text  # the API takes a number only
+
+
+def test_what_no_pair_can_have_is_not_offered_and_not_counted() -> None:
+    good = installation()
+    few = {pair: replace(c, figures=replace(c.figures, percentiles={50: 70.0}))
+           for pair, c in good.cells["now"].items()}  # fmt: skip
+    web = show(replace(good, cells={**good.cells, "now": few}))
+    page = web.get("/grid/p_50/timeframe/now").text
+    assert 'href="/grid/p_25/timeframe/now"' not in page
+    assert 'href="/grid/p_25/timeframe/1D"' in web.get("/").text
+    assert "11 of 12 pairs with a figure" in web.get("/").text
+    # From p25 the way to the last runs leads to what they have.
+    assert 'href="/grid/p_50/timeframe/now"' in web.get("/grid/p_25/timeframe/1D").text
+    page = web.get("/grid/p_25/timeframe/now").text
+    assert "0 of 12 pairs with a figure: too few samples for a p25" in page
+    assert 'class="none thin' not in page
+
+
+def test_near_the_threshold_the_deciding_decimal_is_shown(web: FlaskClient) -> None:
+    def cell(within: str) -> str:
+        page = web.get(f"/grid/p_99/timeframe/1D?within={within}").text
+        return page.split('href="/pair/us-east-1/eu-west-1')[1].split("</a>")[0].split(">")[1]
+
+    assert [cell(w) for w in ("60", "68.9", "68.99", "69", "80")] == [
+        "69", "69", "68.99", "69", "69",
+    ]  # fmt: skip
+    assert cell("68.95") == "69"
+    assert cell("68.985") == "69"
+
+
+def test_a_window_over_the_turn_of_the_year_has_both_years() -> None:
+    good = installation()
+    start = this_minute().replace(year=this_minute().year - 1)
+    year = {pair: replace(cell, window_start=start) for pair, cell in good.cells["1Y"].items()}
+    page = show(replace(good, cells={**good.cells, "1Y": year})).get("/grid/p_50/timeframe/1Y").text
+    assert f"{start:%d %b %Y %H:%M}</time>" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("p_50", "p50 round trip between"),
+        ("stddev", "standard deviation of the round trip between"),
+        ("loss", ">loss between"),
+    ],
+)
+def test_the_heading_is_a_sentence(web: FlaskClient, name: str, said: str) -> None:
+    assert said in web.get(f"/grid/{name}/timeframe/1D").text
+
+
+def test_links_carry_figure_and_timeframe(web: FlaskClient) -> None:
+    page = web.get("/grid/p_90/timeframe/1W").text
+    assert 'href="/pair/us-east-1/eu-west-1?metric=p_90&amp;timeframe=1W"' in page
+    assert 'href="/region/eu-west-1?metric=p_90&amp;timeframe=1W"' in page
+    region = web.get("/region/eu-west-1?metric=p_90&timeframe=1W").text
+    assert 'href="/pair/eu-west-1/us-east-1?metric=p_90&amp;timeframe=1W"' in region
+    assert 'href="/region/us-east-1?metric=p_90&amp;timeframe=1W"' in region
+    pair = web.get("/pair/us-east-1/eu-west-1?metric=p_90&timeframe=1W").text
+    assert "<dt>p90, 1 week</dt>" in pair
+    assert 'href="/pair/eu-west-1/us-east-1?metric=p_90&amp;timeframe=1W"' in pair
+    assert web.get("/pair/us-east-1/eu-west-1?metric=p_51").status_code == 404
+
+
+def test_downloads_are_named_after_what_they_hold(web: FlaskClient) -> None:
+    page = web.get("/grid/p_90/timeframe/1W?from=europe&within=100").text
+    assert 'download="cloudping-p_90-1W-from-europe-within-100.csv"' in page
+    assert 'download="cloudping-meeting-p_90-1W-from-europe-within-100.csv"' in page
+    assert "the pair that meets it, without regions to themselves" in page
+    pair = web.get("/pair/us-east-1/eu-west-1").text
+    assert 'download="cloudping-us-east-1-eu-west-1-hour.csv"' in pair
 
 
 def test_simulated_figures_carry_the_banner() -> None:

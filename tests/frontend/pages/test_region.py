@@ -44,7 +44,7 @@ def test_the_map_has_its_lines_where_nothing_was_lost() -> None:
         for pair, cell in good.cells["1D"].items()
     }
     page = show(replace(good, cells={**good.cells, "1D": cells})).get("/map?metric=loss").text
-    assert page.count('class="way l-s0"') == len(TARGETS) - 1
+    assert page.count('class="way l-zero"') == len(TARGETS) - 1
 
 
 def test_only_what_was_tried_and_lost_has_a_cross() -> None:

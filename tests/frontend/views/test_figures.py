@@ -6,6 +6,7 @@ from frontend.views.figures import (
     METRICS,
     STEPS,
     light_ratio,
+    loss_at_least_pct,
     milliseconds,
     percent,
 )
@@ -50,6 +51,28 @@ def test_every_metric_reads_its_figure() -> None:
     assert values["p_95"] == pytest.approx(68.95)
     assert (values["mean"], values["min"], values["max"], values["stddev"]) == (68.5, 68, 69, 0.25)
     assert values["loss"] == pytest.approx(0.1389, abs=1e-4)
+
+
+def test_loss_is_coloured_by_what_is_proven() -> None:
+    loss = METRICS["loss"]
+
+    def css(samples: int, lost: int) -> str:
+        share = 100 * lost / (samples + lost)
+        return loss.css(Figures(samples, failures={"timeout": lost}, loss_pct=share))
+
+    assert css(900, 0) == "zero"
+    assert css(0, 5) == "s11"
+    # One of 900 is 0.11 %, but proves no more than 0.02 %; a hundred of 90,000 prove 0.09 %.
+    assert css(899, 1) == f"s{loss.step(0.0197)}"
+    assert css(89_900, 100) == f"s{loss.step(0.0914)}"
+
+
+def test_the_lower_end_of_the_loss_is_wilsons() -> None:
+    found = Figures(899, failures={"timeout": 1, "stalled": 3}, loss_pct=100 / 900)
+    # Computed by hand from the formula: p = 1/900, z = 1.959964.
+    assert loss_at_least_pct(found) == pytest.approx(0.01961, abs=2e-5)
+    assert loss_at_least_pct(Figures(900, loss_pct=0.0)) == 0
+    assert loss_at_least_pct(Figures(0)) is None
 
 
 def test_a_step_ends_at_its_bound() -> None:
