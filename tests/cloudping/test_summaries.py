@@ -215,3 +215,11 @@ def test_a_bad_day_is_named_with_its_text(client: Any) -> None:
     table._set("us-east-1#eu-west-1", "2026-11", {"07": "{}"}, is_new=True)
     with pytest.raises(ItemError, match=r"us-east-1#eu-west-1/2026-11: days.07 is '\{\}'"):
         table.between("us-east-1", "eu-west-1", date(2026, 11, 1), date(2026, 11, 30))
+
+
+def test_one_attempt_of_a_year_is_not_rounded_away(client: Any) -> None:
+    table = SummaryTable(client, "t-")
+    once = replace(FULL, loss_pct=0.00019, coverage_pct=99.99981)
+    table.write([summary(once, timeframe="1Y")])
+    [read] = table.of_source("1Y", "us-east-1")
+    assert (read.figures.loss_pct, read.figures.coverage_pct) == (0.00019, 99.99981)

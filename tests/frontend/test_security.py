@@ -101,6 +101,11 @@ def test_every_answer_is_graded_a_plus(site: FlaskClient, path: str) -> None:
     assert grade(site.get(path)) == 140
 
 
+def test_https_is_asked_for_of_this_host_alone(site: FlaskClient) -> None:
+    """What else the operator has below the domain is the operator's to decide."""
+    assert site.get("/").headers["Strict-Transport-Security"] == "max-age=63072000"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
