@@ -403,9 +403,6 @@ def test_tables_without_their_stack_are_refused_then_taken_in(operator: Operator
         ChangeSetName="adopt",
         ChangeSetType="IMPORT",
         TemplateBody=(TEMPLATES / "tables.yaml").read_text(),
-        Tags=[
-            {"Key": "Project", "Value": "cloudping"}, {"Key": "Installation", "Value": "default"},
-        ],
         ResourcesToImport=[
             {
                 "ResourceType": "AWS::DynamoDB::Table",
@@ -419,6 +416,16 @@ def test_tables_without_their_stack_are_refused_then_taken_in(operator: Operator
         StackName="cloudping-tables", ChangeSetName="adopt", WaiterConfig={"Delay": 1}
     )
     formation.execute_change_set(StackName="cloudping-tables", ChangeSetName="adopt")
+    formation.get_waiter("stack_import_complete").wait(
+        StackName="cloudping-tables", WaiterConfig={"Delay": 1}
+    )
+    assert "somebody else's" in operator.run(*arguments, expected=1)  # an import takes no tags
+    tags = {"Project": "cloudping", "Installation": "default"}
+    formation.update_stack(
+        StackName="cloudping-tables",
+        UsePreviousTemplate=True,
+        Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+    )
     operator.run(*arguments)
     assert operator.everything() == before
     assert "5 tables removed" in operator.run("destroy", "--yes", "--tables")
