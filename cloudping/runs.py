@@ -58,6 +58,10 @@ METHODS: Final = (METHOD_KERNEL, METHOD_CONNECT, METHOD_IMPORTED)
 ORIGIN_AWS: Final = "aws"
 ORIGIN_SIMULATED: Final = "simulated"  # `planet.py`, on a local installation
 
+# A run may take its deadline and its write; after a third interval without one it is silent.
+SILENT_INTERVALS: Final = 3
+GRACE: Final = timedelta(minutes=2)
+
 # Far from what a probe does, near enough that no sum of it overflows.
 MAX_ATTEMPTS: Final = 1000  # a target in a run
 MAX_LATENCY_MS: Final = 1e6
@@ -70,6 +74,11 @@ def combined_origin(origins: Iterable[str | None]) -> str | None:
     if ORIGIN_SIMULATED in found:
         return ORIGIN_SIMULATED
     return ORIGIN_AWS if found else None
+
+
+def is_silent(last: datetime, interval_s: int, now: datetime) -> bool:
+    """Whether a source has let three intervals pass since its last run was due."""
+    return now - last > SILENT_INTERVALS * timedelta(seconds=interval_s) + GRACE
 
 
 @dataclass(frozen=True, slots=True)

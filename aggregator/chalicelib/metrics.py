@@ -15,14 +15,11 @@ from cloudping.distribution import Distribution
 from cloudping.errors import ItemError
 from cloudping.periods import HOUR, floor
 from cloudping.regions import RegionState
-from cloudping.runs import LOSS_REASONS, REASONS
+from cloudping.runs import LOSS_REASONS, REASONS, is_silent
 
 from .rollup import Tables
 
 NAMESPACE: Final = "CloudPing"
-# After three intervals without a run, and the time that one may take, a source is silent.
-SILENT_INTERVALS: Final = 3
-GRACE: Final = timedelta(minutes=2)
 # So many connects without an answer before a target counts as dead: two runs of a single source.
 DEAD_FROM: Final = 10
 _LOST: Final = [REASONS.index(reason) for reason in LOSS_REASONS]
@@ -84,7 +81,7 @@ def measure(tables: Tables, now: datetime, interval: timedelta = timedelta(hours
     silent, late_s = len(bad), 0.0
     for state in sources:
         since, every = _last_sign(state), timedelta(seconds=state.interval_s)
-        if since is None or now - since > SILENT_INTERVALS * every + GRACE:
+        if since is None or is_silent(since, state.interval_s, now):
             silent += 1
         else:
             late_s = max(late_s, (now - since - every).total_seconds())

@@ -7,13 +7,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cloudping.regions import RegionState
+from cloudping.runs import GRACE, is_silent
 from cloudping.summaries import Figures, Summary
 from frontend.data.now import NOW
 from frontend.data.snapshot import DAY, Pair, Snapshot
 
 LATE_AFTER: Final = 1.5  # intervals without a run
-SILENT_AFTER: Final = 3.0
-GRACE: Final = timedelta(minutes=1)  # a run takes its time, and so does the schedule
 
 # Loss from which a cell counts as trouble: over a day 1 %; of a run's few attempts, every other.
 TROUBLE_PCT: Final = {NOW: 50.0, "1D": 1.0}
@@ -98,11 +97,10 @@ def _source(
 
 def state_of(last_run: datetime, interval_s: int, now: datetime) -> str:
     """`ok`, `late` or `silent`, by how many intervals ago the last run was due."""
-    age = now - last_run - GRACE
-    interval = timedelta(seconds=interval_s or 60)
-    if age > SILENT_AFTER * interval:
+    if is_silent(last_run, interval_s, now):
         return "silent"
-    return "late" if age > LATE_AFTER * interval else "ok"
+    late = now - last_run > LATE_AFTER * timedelta(seconds=interval_s) + GRACE
+    return "late" if late else "ok"
 
 
 def locate(cells: Mapping[Pair, Summary], threshold_pct: float) -> Trouble:

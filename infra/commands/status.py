@@ -15,7 +15,14 @@ from typing import Any
 from cloudping import dynamo
 from cloudping.buckets import DistributionTable
 from cloudping.regions import RegionState, RegionTable, partition_of
-from cloudping.runs import LOSS_REASONS, NOT_MEASURED_REASONS, Run, RunTable
+from cloudping.runs import (
+    GRACE,
+    LOSS_REASONS,
+    NOT_MEASURED_REASONS,
+    Run,
+    RunTable,
+    is_silent,
+)
 from cloudping.times import to_iso, utc_now
 from infra import stalls
 from infra.aws import account, settings, stacks, tables
@@ -26,9 +33,6 @@ from infra.commands import terminal
 from infra.stalls import Stalls
 
 UNHEALTHY = 3
-# A run may take its deadline and its write; after a third interval without one, it is silent.
-GRACE = timedelta(minutes=2)
-SILENT_INTERVALS = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -224,9 +228,9 @@ def source(
 def _silence(last: Run | None, interval_s: int, now: datetime) -> str | None:
     if last is None:
         return f"no run yet; the first is due within {interval_s // 60} minutes of deploying"
-    age = now - last.timestamp
-    if age <= SILENT_INTERVALS * timedelta(seconds=interval_s) + GRACE:
+    if not is_silent(last.timestamp, interval_s, now):
         return None
+    age = now - last.timestamp
     return f"silent since {to_iso(last.timestamp)} ({_for_people(age)}); see docs/runbook.md"
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cloudping import dynamo, runs
 from cloudping.errors import ItemError, StoreError
 from cloudping.regions import CATALOGUE, rtt_floor_ms
-from cloudping.runs import Attempt, Run, RunTable, TargetResult
+from cloudping.runs import Attempt, Run, RunTable, TargetResult, is_silent
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
@@ -279,3 +279,10 @@ def test_a_stall_is_kept_where_there_was_one() -> None:
 
 
 FINE = Attempt(1.0, 1.1)
+
+
+@pytest.mark.parametrize("interval_s", [60, 300, 3600])
+def test_a_source_is_silent_after_three_intervals_and_the_time_of_a_run(interval_s: int) -> None:
+    last = NOON - timedelta(seconds=3 * interval_s + 120)
+    assert not is_silent(last, interval_s, NOON)
+    assert is_silent(last - timedelta(seconds=1), interval_s, NOON)
