@@ -90,6 +90,7 @@ lock: $(BIN)/.installed ## renew the locked requirements from pyproject.toml (ne
 	uv pip compile -q --group frontend $(LOCK_OPTIONS) -o frontend/requirements.txt
 	uv pip compile -q --group monitor $(LOCK_OPTIONS) -o probes/monitor/requirements.txt
 	uv pip compile -q --group audit $(LOCK_OPTIONS) -o .ci/requirements.txt
+	uv pip compile -q --group templates $(LOCK_OPTIONS) -o .ci/templates.txt
 	uv pip compile -q infra/local/requirements.in $(LOCK_OPTIONS) -o infra/local/requirements.txt
 
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-annotate --no-header

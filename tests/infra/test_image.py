@@ -100,6 +100,17 @@ def test_the_image_runs_as_nobody_and_says_how_it_is(buildah: Buildah) -> None:
     assert "/healthz" in " ".join(config["Healthcheck"]["Test"])
 
 
+def test_no_program_gives_rights_to_whoever_runs_it(buildah: Buildah) -> None:
+    """In Fargate, where "no new privileges" cannot be said."""
+    container = buildah("from", "localhost/site")
+    try:
+        words = "find / -xdev -type f -perm /6000"
+        found = buildah("run", "--isolation", "chroot", container, "--", *words.split())
+    finally:
+        buildah("rm", container)
+    assert found == ""
+
+
 def test_it_serves_the_matrix_from_a_read_only_file_system(
     buildah: Buildah, tmp_path: Path
 ) -> None:

@@ -67,6 +67,21 @@ def test_the_image_is_scanned_before_it_is_pushed_for_both_architectures() -> No
     assert "push" not in steps[builds[0]]["with"]
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_tool_comes_with_its_hash(file: Any) -> None:
+    """By pip with hashes, or as a file whose digest is checked; never by name and version alone."""
+    commands = [
+        step["run"] for job in jobs(file.read_text()).values() for step in job["steps"]
+        if "run" in step
+    ]  # fmt: skip
+    for command in commands:
+        assert not re.search(r"\b(pipx|npx|npm install|go install|uvx)\b", command)
+        for line in re.findall(r".*\bpip install\b.*", command):
+            assert "--require-hashes" in line
+        if "curl " in command or "wget " in command:
+            assert re.search(r"[0-9a-f]{64} .*sha256sum --check", command)
+
+
 @pytest.mark.parametrize("tool", ["zizmor --offline", "actionlint"])
 def test_linters_of_workflows_find_nothing(tool: str) -> None:
     name, *options = tool.split()

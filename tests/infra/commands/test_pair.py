@@ -365,6 +365,16 @@ def test_compose_names_what_there_is() -> None:
         for mount in service.get("volumes", ()):
             source = mount.split(":")[0]
             assert source in content["volumes"] or (ROOT / source).exists(), source
+    for name, service in content["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        if "build" in service:
+            assert "\nUSER 10001\n" in (ROOT / service["build"]["dockerfile"]).read_text()
+        elif "ports" in service:
+            assert int(service["user"].split(":")[0]) > 0, name
+        else:  # makes the certificate as the volume's owner, without a network, and ends
+            assert service["network_mode"] == "none", name
     monitor = content["services"]["monitor"]
     assert set(monitor["environment"]) <= {setting.env for setting in TABLE}
     assert load(monitor["environment"]).targets[0].host in content["services"]
