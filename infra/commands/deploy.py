@@ -13,7 +13,7 @@ write to the home region with the key in --home-credentials. See docs/deploying.
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cloudping.account import ENABLED, region_status
@@ -107,6 +107,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def to_opt_in(status: Mapping[str, str], excluded: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(regions to enable now, regions that AWS has no place for yet), by their opt-in status."""
+    missing = [c for c, said in status.items() if said == "DISABLED" and c not in excluded]
+    places = max(0, OPT_INS_AT_ONCE - list(status.values()).count("ENABLING"))
+    return missing[:places], missing[places:]
+
+
 def _listed(text: str) -> list[str]:
     return [entry.strip() for entry in text.split(",") if entry.strip()]
 
@@ -166,10 +173,7 @@ class Deployment:
         return status, codes
 
     def _opt_in(self, status: Mapping[str, str]) -> None:
-        excluded = self.account.installation.settings.exclude
-        missing = [c for c, said in status.items() if said == "DISABLED" and c not in excluded]
-        places = max(0, OPT_INS_AT_ONCE - list(status.values()).count("ENABLING"))
-        wanted, later = missing[:places], missing[places:]
+        wanted, later = to_opt_in(status, self.account.installation.settings.exclude)
         if later:
             self.report.say(
                 f"AWS takes {OPT_INS_AT_ONCE} at a time; a later deploy opts in to: "

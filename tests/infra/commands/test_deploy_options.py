@@ -48,3 +48,14 @@ def test_failures_are_counted_in_english(
     run.report.failed |= failed
     with pytest.raises(DeployFailedError, match=said):
         run._end()
+
+
+def test_six_regions_are_enabled_at_a_time() -> None:
+    """AWS refuses a seventh; what is being enabled already takes its place."""
+    status = {f"xx-east-{n}": "DISABLED" for n in range(1, 9)} | {"us-east-1": "ENABLED_BY_DEFAULT"}
+    now, later = deploy.to_opt_in(status, ())
+    assert (len(now), later) == (6, ["xx-east-7", "xx-east-8"])
+    now, later = deploy.to_opt_in(status | {"xx-west-1": "ENABLING"}, ("xx-east-1",))
+    assert now == [f"xx-east-{n}" for n in range(2, 7)]
+    assert later == ["xx-east-7", "xx-east-8"]
+    assert deploy.to_opt_in(dict.fromkeys("abcdef", "ENABLING") | status, ())[0] == []
