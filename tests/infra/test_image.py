@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from stat import S_ISGID, S_ISUID
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -102,13 +103,10 @@ def test_the_image_runs_as_nobody_and_says_how_it_is(buildah: Buildah) -> None:
 
 def test_no_program_gives_rights_to_whoever_runs_it(buildah: Buildah) -> None:
     """In Fargate, where "no new privileges" cannot be said."""
-    container = buildah("from", "localhost/site")
-    try:
-        words = "find / -xdev -type f -perm /6000"
-        found = buildah("run", "--isolation", "chroot", container, "--", *words.split())
-    finally:
-        buildah("rm", container)
-    assert found == ""
+    root = Path(buildah("mount", buildah("from", "localhost/site")))
+    files = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert len(files) > 1000
+    assert [path for path in files if path.stat().st_mode & (S_ISUID | S_ISGID)] == []
 
 
 def test_it_serves_the_matrix_from_a_read_only_file_system(
