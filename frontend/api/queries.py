@@ -52,16 +52,11 @@ class MatrixQuery(RowsQuery):
         metadata={"description": "threshold of `meets`, in the figure's unit"},
     )
     only_ = text(
-        "`meeting`: just the pairs that meet `within`, without regions to themselves",
+        "`meeting`: just pairs that have the figure and meet `within`, no region to itself",
         data_key="only",
         load_default="",
         validate=OneOf(("", "meeting")),
     )
-
-    @ma.validates_schema
-    def _only_with_a_threshold(self, data: Mapping[str, Any], **_: Any) -> None:
-        if data["only_"] and data["within"] is None:
-            raise ma.ValidationError("Needs `within` as well.", "only")
 
 
 class HistoryQuery(RowsQuery):

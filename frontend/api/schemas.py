@@ -168,8 +168,19 @@ class BinSchema(ma.Schema):
     count = ma.fields.Integer()
 
 
+class PercentileSchema(ma.Schema):
+    p = ma.fields.Integer(metadata={"description": "which percentile"})
+    value_ms = ma.fields.Float(metadata={"description": "ms"})
+    low_ms = number("lower end of its exact 95 % interval, ms; null with too few samples")
+    high_ms = number("upper end")
+
+
 class DistributionSchema(_Rows):
     samples = ma.fields.Integer()
+    percentiles = ma.fields.List(
+        ma.fields.Nested(PercentileSchema),
+        metadata={"description": "those that so many samples allow"},
+    )
     failures = ma.fields.Dict(keys=ma.fields.String(), values=ma.fields.Integer())
     methods = ma.fields.List(
         ma.fields.String(), metadata={"description": "how the samples were measured"}

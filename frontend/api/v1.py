@@ -8,7 +8,9 @@ import marshmallow as ma
 from flask import Response, abort, jsonify, request
 
 from cloudping.distribution import UNITS_PER_MS
+from cloudping.intervals import intervals
 from cloudping.regions import fibre_rtt_ms
+from cloudping.summaries import PERCENTILES
 from cloudping.times import to_iso, utc_now
 from frontend.api import plan, rows
 from frontend.api.download import zipped
@@ -91,7 +93,7 @@ def cells(args: dict[str, Any]) -> Response:
                 value = metric.value(cell.figures)
                 shown = None if value is None else written(metric, value)
                 meets = None if within is None or value is None else value <= within
-                if args["only_"] and (not meets or source == target):
+                if args["only_"] and (value is None or meets is False or source == target):
                     continue
                 data.append({**cell_row(cell), "value": shown, "meets": meets})
     return answer(
@@ -233,6 +235,15 @@ def distribution(args: dict[str, Any], source: str, target: str) -> Response:
         origins={found.origin},
         more={
             "samples": sum(found.counts),
+            "percentiles": [
+                {
+                    "p": one.p,
+                    "value_ms": rounded(one.value_ms),
+                    "low_ms": one.low_ms,
+                    "high_ms": one.high_ms,
+                }
+                for one in intervals(found.units, found.counts, PERCENTILES)
+            ],
             "failures": found.failures,
             "methods": list(found.methods),
         },

@@ -14,6 +14,7 @@ from flask import Flask
 from playwright.sync_api import Browser, Page, Route, ViewportSize, expect, sync_playwright
 from werkzeug.serving import make_server
 
+from cloudping.intervals import intervals
 from cloudping.regions import CATALOGUE, RegionState
 from cloudping.runs import SamplePage, samples
 from cloudping.settings import load
@@ -155,6 +156,19 @@ def test_all_graphs_of_a_pair_are_drawn(page: Page) -> None:
         section.scroll_into_view_if_needed()
         expect(section.locator("canvas").first).to_be_visible()
     assert page.locator("canvas").count() == 6  # year and weeks have loss beneath
+
+
+def test_the_percentiles_of_a_pair_have_their_intervals(page: Page) -> None:
+    page.goto("/pair/us-east-1/eu-west-1")
+    section = page.locator('.graph[data-graph="distribution"]')
+    section.scroll_into_view_if_needed()
+    rows = section.locator(".trust tr")
+    expect(rows).to_have_count(4)
+    counts = range(100, 0, -1)
+    [p50] = intervals(range(6800, 6900), list(counts), [50])
+    at = rows.nth(0).locator("th").all_text_contents().index("p50") + 1
+    said = [rows.nth(i).locator("td, th").nth(at).text_content() for i in (1, 2, 3)]
+    assert said == [f"{v:.2f}" for v in (p50.value_ms, p50.low_ms, p50.high_ms)]
 
 
 def test_the_graphs_say_what_is_mixed(page: Page) -> None:

@@ -102,6 +102,41 @@ function history(into, rows, backRows, step, key) {
   }), [xs, loss]);
 }
 
+// Each percentile between the samples that enclose it in 95 of 100 cases.
+function trust(percentiles, samples) {
+  const table = document.createElement("table");
+  table.className = "list trust";
+  const caption = table.createCaption();
+  caption.textContent = `Percentiles of ${samples.toLocaleString("en")} samples, with the exact 95 % interval of each, in ms. `;
+  const how = document.createElement("a");
+  how.href = "/method";
+  how.textContent = "How";
+  caption.append(how);
+  const rows = [
+    ["", ...percentiles.map((one) => `p${one.p}`)],
+    ["value", ...percentiles.map((one) => one.value_ms.toFixed(2))],
+    ["from", ...percentiles.map((one) => one.low_ms?.toFixed(2) ?? "–")],
+    ["to", ...percentiles.map((one) => one.high_ms?.toFixed(2) ?? "–")],
+  ];
+  rows.forEach((texts, i) => {
+    const row = (i ? table.tBodies[0] ?? table.createTBody() : table.createTHead()).insertRow();
+    texts.forEach((text, k) => {
+      const cell = document.createElement(text && (!i || !k) ? "th" : "td");
+      if (cell.tagName === "TH") cell.scope = i ? "row" : "col";
+      if (k) cell.className = "n";
+      cell.textContent = text;
+      row.append(cell);
+    });
+  });
+  const scroll = document.createElement("div");
+  scroll.className = "scroll plain";
+  scroll.tabIndex = 0;
+  scroll.setAttribute("role", "region");
+  scroll.setAttribute("aria-label", "Percentiles with their intervals");
+  scroll.append(table);
+  return scroll;
+}
+
 const DRAW = {
   async day(into) {
     const [rows, back] = await both("history");
@@ -134,8 +169,9 @@ const DRAW = {
     }), [spread, data.map((s) => s.latency_ms), data.map((s) => (s.latency_ms == null ? ground : null))]);
   },
   async distribution(into) {
-    const { data, samples, methods } = await get(`${root.dataset.base}/distribution?timeframe=1W`);
+    const { data, samples, methods, percentiles } = await get(`${root.dataset.base}/distribution?timeframe=1W`);
     if (!samples) return "No distribution yet.";
+    into.after(trust(percentiles, samples));
     // Bins over the middle 99 %: the rare far ones would squeeze all others into one bar.
     const at = (share) => {
       let seen = 0;

@@ -1,6 +1,7 @@
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -8,6 +9,7 @@ from openapi_spec_validator import validate
 
 from cloudping.buckets import Bucket, DistributionTable
 from cloudping.distribution import from_attempts
+from cloudping.intervals import ranks
 from cloudping.periods import HOUR, floor
 from cloudping.runs import METHOD_IMPORTED, METHOD_KERNEL, ORIGIN_SIMULATED
 from frontend.api import schemas
@@ -68,9 +70,8 @@ def test_just_the_pairs_that_meet_a_threshold(web: FlaskClient) -> None:
     assert {(row["region_from"], row["region_to"]) for row in found} == {
         ("us-east-1", "eu-west-1"), ("eu-west-1", "us-east-1"), ("ap-northeast-1", "cn-north-1"),
     }  # fmt: skip
-    answer = web.get("/api/v1/matrix?only=meeting")
-    assert answer.status_code == 400
-    assert answer.get_json()["errors"] == {"only": ["Needs `within` as well."]}
+    found = rows(web.get("/api/v1/matrix?only=meeting&format=csv").text)
+    assert len(found) == 8  # of 12: three to themselves, one lost everything
 
 
 def test_the_pages_own_download_links_work(web: FlaskClient) -> None:
@@ -112,6 +113,17 @@ def test_history_by_day_and_hour(stored: FlaskClient) -> None:
     hours = stored.get(f"{PAIR}/history?resolution=hour").json
     assert hours is not None
     assert [(row["samples"], row["p_50"]) for row in hours["data"]] == [(3, 68.0)]
+
+
+def test_a_distribution_has_percentiles_with_their_intervals(stored: FlaskClient) -> None:
+    body = stored.get(f"{PAIR}/distribution?timeframe=1W").json
+    assert body is not None
+    by_p = {one["p"]: one for one in body["percentiles"]}
+    latencies = sorted(bin["latency_ms"] for bin in body["data"] for _ in range(bin["count"]))
+    assert by_p[50]["value_ms"] == pytest.approx(np.percentile(latencies, 50))
+    low, high = ranks(len(latencies), 50)
+    assert by_p[50]["low_ms"] == (latencies[low - 1] if low else None)
+    assert by_p[50]["high_ms"] == (latencies[high - 1] if high <= len(latencies) else None)
 
 
 def test_a_mixed_distribution_says_so(stored: FlaskClient, dynamodb: Any) -> None:
