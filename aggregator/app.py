@@ -1,7 +1,7 @@
 """The aggregator's trigger: a schedule in the home region.
 
-To run it for some sources or another time, invoke the function with an event of EventBridge's form
-whose `detail` is, e.g., {"sources": ["us-east-1"], "now": "2026-11-20T12:00:00.000Z"}.
+To run it for some sources only, invoke the function with an event of EventBridge's form whose
+`detail` is, e.g., {"sources": ["us-east-1"]}.
 """
 
 import os
@@ -26,4 +26,4 @@ app = Chalice(app_name="cloudping-aggregator")
     Cron(**schedule(settings.aggregator_interval_minutes, settings.aggregator_grace_minutes))
 )
 def aggregate(event: CloudWatchEvent) -> dict[str, Any]:
-    return trigger.handle(event.detail, settings)
+    return trigger.handle(event.detail, settings, event.context)

@@ -32,7 +32,7 @@ from urllib.request import Request, urlopen
 import numpy as np
 
 from cloudping import dynamo, runs, windows
-from cloudping.buckets import Bucket, State, to_item
+from cloudping.buckets import Bucket, Checkpoint, to_item
 from cloudping.distribution import Distribution, from_attempts, merge
 from cloudping.periods import DAY, HOUR, MONTH, floor, following
 from cloudping.regions import CATALOGUE, RegionState, rtt_floor_ms
@@ -41,9 +41,9 @@ from cloudping.summaries import PERCENTILES, TIMEFRAMES
 from infra.commands.cost import READ, WRITE
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "aggregator"))  # as Lambda has it
-from chalicelib import aggregate, hours
-from chalicelib.rollup import RunReader, Tables
-from chalicelib.trigger import tables
+from chalicelib import aggregate, schedule
+from chalicelib.reader import RunReader
+from chalicelib.tables import Tables, tables
 
 SOURCES: Final = [code for code, region in CATALOGUE.items() if region.partition == "aws"]
 TARGETS: Final = tuple(CATALOGUE)
@@ -378,8 +378,8 @@ def seed_steady(endpoint: str, prefix: str, now: datetime, years: int) -> None:
             installed.runs.name,
             (runs.to_item(a_run(code, at, interval, number)) for at in recent),
         )
-        state = State(code, before, before, begin, {"1M": "seeded", "1Y": "seeded"})
-        installed.distributions.put_state(state, None)
+        checkpoint = Checkpoint(code, before, before, begin, {"1M": "seeded", "1Y": "seeded"})
+        installed.distributions.move(checkpoint, None, before)
 
 
 def complete(level: str, first: datetime, end: datetime) -> Iterator[datetime]:
@@ -416,7 +416,7 @@ def seed_six_hourly(endpoint: str, prefix: str, sources: list[str], end: datetim
         levels: dict[tuple[str, datetime], list[Distribution]] = defaultdict(list)
         for run in made:
             hour = floor(HOUR, run.timestamp)
-            (one,) = hours.distributions([hours.measured(run)], hour, end, True).values()
+            (one,) = schedule.distributions([schedule.run_samples(run)], hour, end, None).values()
             for level in (HOUR, DAY, MONTH):
                 if following(level, floor(level, hour)) <= end - interval:
                     levels[level, floor(level, hour)].append(one)
@@ -428,8 +428,8 @@ def seed_six_hourly(endpoint: str, prefix: str, sources: list[str], end: datetim
             end,
         )
         last = made[-1].timestamp + timedelta(minutes=10)
-        state = State(code, last, last, begin, {"1M": "seeded", "1Y": "seeded"})
-        installed.distributions.put_state(state, None)
+        checkpoint = Checkpoint(code, last, last, begin, {"1M": "seeded", "1Y": "seeded"})
+        installed.distributions.move(checkpoint, None, last)
 
 
 def plain_run(installed: Tables, code: str, now: datetime) -> dict[tuple[str, str], Any]:
@@ -437,7 +437,7 @@ def plain_run(installed: Tables, code: str, now: datetime) -> dict[tuple[str, st
     result = {}
     for timeframe in TIMEFRAMES:
         by_target = defaultdict(list)
-        for run in installed.runs.between(code, windows.start(timeframe, now), now).runs:
+        for run in installed.runs.between(code, windows.start(timeframe, now), now):
             for sample in runs.samples(run):
                 if sample.latency_ms is not None:
                     by_target[sample.region_to].append(sample.latency_ms)

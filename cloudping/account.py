@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from cloudping.errors import CloudPingError, ItemError
+from cloudping.errors import CloudPingError
+from cloudping.items import Batch
 from cloudping.regions import CATALOGUE, RegionState, RegionTable, partition_of, provisional
 
 ENABLED: Final = frozenset({"ENABLED", "ENABLED_BY_DEFAULT"})
@@ -77,21 +78,19 @@ def register(
     region: str,
     status: Mapping[str, str],
     is_announced: bool = True,
-    bad: list[ItemError] | None = None,
-) -> list[RegionState]:
+) -> Batch[RegionState]:
     """Makes every region of the catalogue and of the account a target; returns those added.
 
     A region that is there keeps what is known of it, but for its opt-in status and for the place
-    of one that the catalogue has learnt meanwhile. A broken item stays as it is: `bad` takes its
-    error, without it the error is raised. `is_announced` says whether the operator knows of those
+    of one that the catalogue has learnt meanwhile. A broken item stays as it is; its error
+    is among the `bad` of what is returned. `is_announced` says whether the operator knows of those
     added.
     """
-    broken: list[ItemError] = []
-    known = {state.region.code: state for state in table.all(broken)}
-    if broken and bad is None:
-        raise broken[0]
-    added = []
-    for code in sorted((CATALOGUE.keys() | status.keys()) - {str(error.key) for error in broken}):
+    stored = table.all()
+    known = {state.region.code: state for state in stored}
+    added: Batch[RegionState] = Batch(bad=stored.bad)
+    broken = {str(error.key) for error in stored.bad}
+    for code in sorted((CATALOGUE.keys() | status.keys()) - broken):
         place, said = CATALOGUE.get(code), status.get(code, "unknown")
         state = known.get(code)
         if state is None:
@@ -109,6 +108,4 @@ def register(
             table.put(replace(state, region=place, opt_in_status=said))
         elif code in status and said != state.opt_in_status:
             table.note_opt_in(code, said)
-    if bad is not None:
-        bad += broken
     return added

@@ -12,21 +12,22 @@
   digest                of the content; a writer names the one that it means to replace
   updated_at
 
-and one item a source with the bucket `state`: how far the aggregator has come (`State`).
+and one item a source with the bucket `state`: how far the aggregator has come (`Checkpoint`).
+  watermark, rolled_until, earliest, written, revision, resume, refused, refused_runs, updated_at
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from cloudping import dynamo
 from cloudping.codec import VERSION, decode, digest, encode
 from cloudping.distribution import Distribution
-from cloudping.errors import ItemError, StoreError
-from cloudping.items import Reader
+from cloudping.errors import NewerError
+from cloudping.items import Batch, Reader, read
 from cloudping.periods import START_FORMAT, following
-from cloudping.runs import METHOD_KERNEL, ORIGIN_AWS, combined_origin
+from cloudping.runs import METHOD_KERNEL, ORIGIN_AWS, ORIGINS, combined_origin
 from cloudping.times import to_iso
 
 
@@ -56,21 +57,35 @@ def origin_of(buckets: Iterable[Bucket]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class Unfinished:
+    """A pass that was cut off: it `began`, and its work up to and with the hour `done` is done."""
+
+    began: datetime
+    done: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
     """How far the aggregator has come with a source.
 
-    Runs written until `watermark` are in the buckets, and all that was due by `rolled_until` was
-    rolled up and summed. `earliest` is the start of its oldest bucket. `written` fingerprints what
-    was last written of each timeframe. `revision` counts the writes; a writer names the one that
-    it has read.
+    Runs written until `ingested_until` are in the buckets (stored as `watermark`), and all that was
+    due by `rolled_until` was rolled up and summed. `earliest` is the start of its oldest bucket.
+    `written` fingerprints what was last written of each timeframe. `unfinished` says where a pass
+    over much work goes on (stored as `resume`). `refused` holds the last runs that were refused, by
+    key, with the reason; `refused_runs` counts all. `revision` counts the writes; a writer names
+    the one that it has read. `updated_at` is when it was written.
     """
 
     region: str
-    watermark: datetime
+    ingested_until: datetime
     rolled_until: datetime
     earliest: datetime | None = None
     written: Mapping[str, str] = field(default_factory=dict)
     revision: int = 0
+    unfinished: Unfinished | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
+    refused_runs: int = 0
+    updated_at: datetime | None = None
 
 
 STATE_BUCKET: Final = "state"  # sorts after every level, so that no range of buckets meets it
@@ -100,32 +115,76 @@ def to_item(bucket: Bucket, updated_at: datetime) -> dynamo.Item:
 
 
 def from_item(item: Mapping[str, Any], table: str = "cloudping_distributions") -> Bucket:
-    """The bucket of an item; raises ItemError with key, attribute and value."""
-    attribute = "bucket"
-    expected = "a value as buckets.py writes it"
+    """The bucket of an item; raises NewerError, or ItemError with key, attribute and value."""
+    name = f"{item.get('region')}/{item.get('bucket')}"
+    get = Reader(item, table, name)
+    version = get.whole("version")
+    if version > VERSION:
+        expected = f"version {VERSION}; a newer CloudPing wrote it"
+        raise NewerError(table, name, "version", version, expected)
     try:
-        level, start = item["bucket"].split("#")[:2]
+        level, start = get.text("bucket").split("#")[:2]
         moment = datetime.strptime(start, START_FORMAT[level]).replace(tzinfo=UTC)
-        if item[attribute := "version"] != VERSION:
-            expected = f"version {VERSION}; a newer CloudPing wrote it"
-            raise ValueError
-        return Bucket(
-            region=item[attribute := "region"],
-            level=level,
-            start=moment,
-            method=item[attribute := "method"],
-            origin=item[attribute := "network"],
-            distribution=decode(bytes(item[attribute := "data"])),
-            stored_digest=item[attribute := "digest"],
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ItemError(
-            table,
-            f"{item.get('region')}/{item.get('bucket')}",
-            attribute,
-            item.get(attribute),
-            expected,
-        ) from error
+    except (KeyError, ValueError):
+        raise get.error("bucket", "a level and a start, e.g. H#2026-11-20T06") from None
+    try:
+        distribution = decode(bytes(item.get("data") or b""))
+    except (TypeError, ValueError) as error:
+        raise get.error("data", "bytes as codec.py writes them") from error
+    return Bucket(
+        region=get.text("region"),
+        level=level,
+        start=moment,
+        method=get.text("method"),
+        origin=get.one_of("network", ORIGINS),
+        distribution=distribution,
+        stored_digest=get.text("digest"),
+    )
+
+
+def checkpoint_from_item(
+    item: Mapping[str, Any], table: str = "cloudping_distributions"
+) -> Checkpoint:
+    """The checkpoint of an item; raises ItemError."""
+    region = item.get("region")
+    get = Reader(item, table, f"{region}/{STATE_BUCKET}")
+    unfinished = None
+    if get.has("resume"):
+        part = Reader(item["resume"], table, f"{region}/{STATE_BUCKET} resume")
+        unfinished = Unfinished(part.moment("began"), part.moment("done"))
+    return Checkpoint(
+        region=get.text("region"),
+        ingested_until=get.moment("watermark"),
+        rolled_until=get.moment("rolled_until"),
+        earliest=get.moment_or_none("earliest"),
+        written=get.words("written"),
+        revision=get.whole("revision"),
+        unfinished=unfinished,
+        refused=get.words("refused") if get.has("refused") else {},
+        refused_runs=get.whole("refused_runs") if get.has("refused_runs") else 0,
+        updated_at=get.moment_or_none("updated_at"),
+    )
+
+
+def checkpoint_to_item(checkpoint: Checkpoint, updated_at: datetime) -> dynamo.Item:
+    """The inverse of `checkpoint_from_item`, with the next revision."""
+    item: dynamo.Item = {
+        "region": checkpoint.region,
+        "bucket": STATE_BUCKET,
+        "watermark": to_iso(checkpoint.ingested_until),
+        "rolled_until": to_iso(checkpoint.rolled_until),
+        "written": dict(checkpoint.written),
+        "revision": checkpoint.revision + 1,
+        "refused": dict(checkpoint.refused),
+        "refused_runs": checkpoint.refused_runs,
+        "updated_at": to_iso(updated_at),
+    }
+    if checkpoint.earliest is not None:
+        item["earliest"] = to_iso(checkpoint.earliest)
+    if checkpoint.unfinished is not None:
+        at = checkpoint.unfinished
+        item["resume"] = {"began": to_iso(at.began), "done": to_iso(at.done)}
+    return item
 
 
 class DistributionTable:
@@ -139,7 +198,7 @@ class DistributionTable:
 
     def between(
         self, region: str, level: str, first: datetime, last: datetime, *, consistent: bool = False
-    ) -> list[Bucket]:
+    ) -> Batch[Bucket]:
         """The source's buckets of a level whose start is from `first` to `last`, oldest first."""
         low, high = (moment.strftime(START_FORMAT[level]) for moment in (first, last))
         items = dynamo.pages(
@@ -154,18 +213,19 @@ class DistributionTable:
             },
             ConsistentRead=consistent,
         )
-        return [from_item(item, self.name) for item in items]
+        return read(items, lambda item: from_item(item, self.name))
 
-    def replace(self, bucket: Bucket, read: Bucket | None, updated_at: datetime) -> bool:
+    def replace(self, bucket: Bucket, stored: Bucket | None, updated_at: datetime) -> bool:
         """Writes a bucket in place of the one that was read; False if it has changed since.
 
         So a slow writer cannot put an older count over a newer one.
         """
-        condition, names, values = "attribute_not_exists(#region)", {"#region": "region"}, {}
-        if read is not None:
-            condition, names = "#digest = :read", {"#digest": "digest"}
-            values = {":read": {"S": read.stored_digest}}
-        return self._put(to_item(bucket, updated_at), condition, names, values)
+        expected = None if stored is None else {"digest": stored.stored_digest}
+        return dynamo.put_if(self._client, self.name, to_item(bucket, updated_at), expected)
+
+    def overwrite(self, bucket: Bucket, updated_at: datetime) -> None:
+        """Writes a bucket in place of one that cannot be read."""
+        dynamo.put(self._client, self.name, to_item(bucket, updated_at))
 
     def write(self, buckets: Iterable[Bucket], updated_at: datetime) -> None:
         """Writes buckets in batches, without a look at what is there: for a new table."""
@@ -192,7 +252,8 @@ class DistributionTable:
         dynamo.write_batches(self._client, self.name, deleted=old)
         return len(old)
 
-    def state(self, region: str) -> State | None:
+    def checkpoint(self, region: str) -> Checkpoint | None:
+        """How far the aggregator has come with a source; raises ItemError where it is broken."""
         with dynamo.translated(self.name, "get_item"):
             answer = self._client.get_item(
                 TableName=self.name,
@@ -201,55 +262,23 @@ class DistributionTable:
             )
         if "Item" not in answer:
             return None
-        item = dynamo.from_wire(answer["Item"])
-        read = Reader(item, self.name, f"{region}/{STATE_BUCKET}")
-        return State(
-            region=region,
-            watermark=read.moment("watermark"),
-            rolled_until=read.moment("rolled_until"),
-            earliest=read.moment("earliest") if read.has("earliest") else None,
-            written=read.mapping("written"),
-            revision=read.whole("revision"),
-        )
+        return checkpoint_from_item(dynamo.from_wire(answer["Item"]), self.name)
 
-    def put_state(self, state: State, read: State | None) -> bool:
-        """Writes the state in place of the one that was read; False if it has changed since."""
-        item: dynamo.Item = {
-            "region": state.region,
-            "bucket": STATE_BUCKET,
-            "watermark": to_iso(state.watermark),
-            "rolled_until": to_iso(state.rolled_until),
-            "written": dict(state.written),
-            "revision": 1 if read is None else read.revision + 1,
-        }
-        if state.earliest is not None:
-            item["earliest"] = to_iso(state.earliest)
-        condition, names, values = "attribute_not_exists(#region)", {"#region": "region"}, {}
-        if read is not None:
-            condition, names = "#revision = :read", {"#revision": "revision"}
-            values = {":read": {"N": str(read.revision)}}
-        return self._put(item, condition, names, values)
+    def move(
+        self, checkpoint: Checkpoint, stored: Checkpoint | None, updated_at: datetime
+    ) -> Checkpoint | None:
+        """Writes the checkpoint in place of the one that was read, and returns it as it is then.
 
-    def _put(
-        self,
-        item: dynamo.Item,
-        condition: str,
-        names: Mapping[str, str],
-        values: Mapping[str, Any],
-    ) -> bool:
-        request: dict[str, Any] = {
-            "TableName": self.name,
-            "Item": dynamo.to_wire(item),
-            "ConditionExpression": condition,
-            "ExpressionAttributeNames": names,
-        }
-        if values:
-            request["ExpressionAttributeValues"] = values
-        try:
-            with dynamo.translated(self.name, "put_item"):
-                self._client.put_item(**request)
-        except StoreError as error:
-            if dynamo.is_condition_failure(error):
-                return False
-            raise
-        return True
+        None if it has changed since.
+        """
+        revision = 0 if stored is None else stored.revision
+        item = checkpoint_to_item(replace(checkpoint, revision=revision), updated_at)
+        expected = None if stored is None else {"revision": revision}
+        if not dynamo.put_if(self._client, self.name, item, expected):
+            return None
+        return replace(checkpoint, revision=revision + 1, updated_at=updated_at)
+
+    def begin_anew(self, checkpoint: Checkpoint, updated_at: datetime) -> Checkpoint:
+        """Writes a checkpoint in place of one that cannot be read."""
+        dynamo.put(self._client, self.name, checkpoint_to_item(checkpoint, updated_at))
+        return replace(checkpoint, revision=checkpoint.revision + 1, updated_at=updated_at)

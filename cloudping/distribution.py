@@ -116,7 +116,10 @@ def from_attempts(
     times = np.broadcast_to(np.asarray(time_s, np.int64), at.shape)
     known = ~np.isnan(latency)
 
-    units = np.rint(latency[known] * UNITS_PER_MS).astype(np.int64)
+    counted = np.rint(latency[known] * UNITS_PER_MS)
+    if not ((counted >= 0) & (counted < 2**32)).all():
+        raise ValueError(f"latencies are from 0 to {(2**32 - 1) / UNITS_PER_MS} ms, not {counted}")
+    units = counted.astype(np.int64)
     keys, counts = np.unique(at[known] << 32 | units, return_counts=True)
 
     why = (

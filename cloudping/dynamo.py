@@ -12,7 +12,7 @@ from itertools import chain, islice
 from math import isfinite
 from typing import Any
 
-from cloudping.errors import StoreError
+from cloudping.errors import ConditionError, StoreError
 
 Item = dict[str, Any]
 
@@ -103,7 +103,7 @@ def _plain(value: Mapping[str, Any]) -> Any:
 
 @contextmanager
 def translated(table: str, operation: str) -> Iterator[None]:
-    """Turns botocore's errors into StoreError, chained."""
+    """Turns botocore's errors into StoreError or, of a condition, ConditionError; chained."""
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
@@ -111,17 +111,49 @@ def translated(table: str, operation: str) -> Iterator[None]:
         yield
     except ClientError as error:
         fault = error.response.get("Error", {})
-        raise StoreError(
+        kind = ConditionError if fault.get("Code") == CONDITION_FAILED else StoreError
+        raise kind(
             table, operation, f"{fault.get('Code', '?')}: {fault.get('Message', '')}"
         ) from error
     except (BotoCoreError, ResponseParserError) as error:
         raise StoreError(table, operation, str(error)) from error
 
 
-def is_condition_failure(error: StoreError) -> bool:
-    """True when a conditional write found that its condition does not hold."""
-    response = getattr(error.__cause__, "response", None) or {}  # None: a timeout has it, unset
-    return bool(response.get("Error", {}).get("Code") == CONDITION_FAILED)
+def put(client: Any, table: str, item: Item) -> None:
+    """Puts an item, whatever is stored under its key."""
+    with translated(table, "put_item"):
+        client.put_item(TableName=table, Item=to_wire(item))
+
+
+def put_if(client: Any, table: str, item: Item, expected: Item | None) -> bool:
+    """Puts an item if what is stored still has these attributes; False where it has not.
+
+    `expected` is None where nothing may be stored under the key; an attribute that is None in it
+    must not be stored.
+    """
+    if expected is None:
+        expected = {next(iter(item)): None}  # any part of the key: no item is without
+    conditions, values = [], {}
+    for name, value in expected.items():
+        if value is None:
+            conditions.append(f"attribute_not_exists(#{name})")
+        else:
+            conditions.append(f"#{name} = :{name}")
+            values[f":{name}"] = _wired(value)
+    request: dict[str, Any] = {
+        "TableName": table,
+        "Item": to_wire(item),
+        "ConditionExpression": " AND ".join(conditions),
+        "ExpressionAttributeNames": {f"#{name}": name for name in expected},
+    }
+    if values:
+        request["ExpressionAttributeValues"] = values
+    try:
+        with translated(table, "put_item"):
+            client.put_item(**request)
+    except ConditionError:
+        return False
+    return True
 
 
 def pages(call: Callable[..., Any], table: str, **request: Any) -> Iterator[Item]:

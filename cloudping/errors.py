@@ -30,6 +30,10 @@ class ItemError(CloudPingError):
         self.value = value
 
 
+class NewerError(ItemError):
+    """An item that a newer CloudPing wrote: it is whole, and must not be made anew by this one."""
+
+
 class UnknownRegionError(CloudPingError):
     """A region code that the catalogue does not have."""
 
@@ -47,3 +51,7 @@ class StoreError(CloudPingError):
         super().__init__(f"{operation} on table {table} failed: {reason}")
         self.table = table
         self.operation = operation
+
+
+class ConditionError(StoreError):
+    """The item is not as the writer of a conditional write had it: somebody else was first."""

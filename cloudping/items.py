@@ -2,14 +2,15 @@
 
 An item may have been written by another program, an older version or by hand. So every value is
 held against its type and against bounds that are far from what can be meant: beyond them sums and
-times overflow, or a page says nonsense. One bad item costs its own row.
+times overflow, or a page says nonsense. One bad item costs its own row: its error stands in `bad`
+beside the records of the others, whichever table they are of.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from math import isfinite
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, Generic, TypeGuard, TypeVar
 
 from cloudping.errors import ItemError
 from cloudping.times import from_iso
@@ -18,6 +19,28 @@ MAX_TEXT: Final = 500
 MAX_NUMBER: Final = 1e12
 YEARS: Final = (2000, 2100)
 MAX_INTERVAL_S: Final = 7 * 86400  # of a schedule
+
+
+T = TypeVar("T")
+
+
+class Batch(list[T], Generic[T]):
+    """The records that were read; `bad` are the errors of the items that could not be."""
+
+    def __init__(self, found: Iterable[T] = (), bad: Iterable[ItemError] = ()) -> None:
+        super().__init__(found)
+        self.bad = list(bad)
+
+
+def read(items: Iterable[Mapping[str, Any]], parse: Callable[[Mapping[str, Any]], T]) -> Batch[T]:
+    """Parses each item; what raises ItemError is kept apart."""
+    batch: Batch[T] = Batch()
+    for item in items:
+        try:
+            batch.append(parse(item))
+        except ItemError as error:
+            batch.bad.append(error)
+    return batch
 
 
 class Reader:
@@ -64,6 +87,9 @@ class Reader:
             raise self.error(attribute, f"a time from {YEARS[0]} to {YEARS[1]}")
         return moment
 
+    def moment_or_none(self, attribute: str) -> datetime | None:
+        return self.moment(attribute) if attribute in self._content else None
+
     def number(self, attribute: str, most: float = MAX_NUMBER, least: float = 0) -> float:
         value = self._content.get(attribute)
         if not is_number(value) or not least <= value <= most:
@@ -88,6 +114,13 @@ class Reader:
             if not _is_text(name) or not is_number(count) or not 0 <= count <= MAX_NUMBER:
                 raise self.error(attribute, "a map of texts to counts")
         return {name: int(count) for name, count in found.items()}
+
+    def words(self, attribute: str) -> dict[str, str]:
+        """A map of texts to texts."""
+        found = self.mapping(attribute)
+        if not all(_is_text(name) and _is_text(text) for name, text in found.items()):
+            raise self.error(attribute, "a map of texts to texts")
+        return dict(found)
 
     def mapping(
         self, attribute: str, default: Mapping[str, Any] | None = None

@@ -8,7 +8,7 @@ to 0.01 degrees. They are good to some 100 km, which is all that `rtt_floor_ms` 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -16,8 +16,8 @@ from math import asin, cos, radians, sin, sqrt
 from typing import Any
 
 from cloudping import dynamo
-from cloudping.errors import ItemError, StoreError, UnknownRegionError
-from cloudping.items import MAX_INTERVAL_S, Reader
+from cloudping.errors import UnknownRegionError
+from cloudping.items import MAX_INTERVAL_S, Batch, Reader, read
 from cloudping.times import to_iso, utc_now
 
 EARTH_RADIUS_KM = 6371.0088  # mean radius R1, IUGG
@@ -209,11 +209,7 @@ class RegionState:
 
 
 class RegionTable:
-    """`cloudping_regions`: HASH `region`; two indexes by what the region is used for.
-
-    The first item that makes no sense is raised, unless a list `bad` is handed over that takes the
-    errors: then one broken item does not stop what concerns the others.
-    """
+    """`cloudping_regions`: HASH `region`; two indexes by what the region is used for."""
 
     NAME = "cloudping_regions"
     SOURCE_INDEX = "active_from-region-index"
@@ -224,24 +220,11 @@ class RegionTable:
         self.name = prefix + self.NAME
 
     def put(self, state: RegionState) -> None:
-        with dynamo.translated(self.name, "put_item"):
-            self._client.put_item(TableName=self.name, Item=dynamo.to_wire(_to_item(state)))
+        dynamo.put(self._client, self.name, _to_item(state))
 
     def add(self, state: RegionState) -> bool:
         """Writes a region that is not there yet; False where it is, whatever its item is like."""
-        try:
-            with dynamo.translated(self.name, "put_item"):
-                self._client.put_item(
-                    TableName=self.name,
-                    Item=dynamo.to_wire(_to_item(state)),
-                    ConditionExpression="attribute_not_exists(#region)",
-                    ExpressionAttributeNames={"#region": "region"},
-                )
-        except StoreError as error:
-            if dynamo.is_condition_failure(error):
-                return False
-            raise
-        return True
+        return dynamo.put_if(self._client, self.name, _to_item(state), None)
 
     def note_data(self, code: str, earliest: datetime, latest: datetime) -> None:
         """Sets from when to when there are data of a source; the rest of the item stays."""
@@ -279,20 +262,19 @@ class RegionTable:
                 },
             )
 
-    def all(self, bad: list[ItemError] | None = None) -> list[RegionState]:
+    def all(self) -> Batch[RegionState]:
         """Every region of the installation, in the order of their codes."""
-        items = dynamo.pages(self._client.scan, self.name)
-        return sorted(self._read(items, bad), key=lambda state: state.region.code)
+        batch = self._read(dynamo.pages(self._client.scan, self.name))
+        batch.sort(key=lambda state: state.region.code)
+        return batch
 
-    def sources(self, bad: list[ItemError] | None = None) -> list[RegionState]:
-        return self._active(self.SOURCE_INDEX, "active_from", bad)
+    def sources(self) -> Batch[RegionState]:
+        return self._active(self.SOURCE_INDEX, "active_from")
 
-    def targets(self, bad: list[ItemError] | None = None) -> list[RegionState]:
-        return self._active(self.TARGET_INDEX, "active_to", bad)
+    def targets(self) -> Batch[RegionState]:
+        return self._active(self.TARGET_INDEX, "active_to")
 
-    def _active(
-        self, index: str, attribute: str, bad: list[ItemError] | None = None
-    ) -> list[RegionState]:
+    def _active(self, index: str, attribute: str) -> Batch[RegionState]:
         items = dynamo.pages(
             self._client.query,
             self.name,
@@ -301,31 +283,23 @@ class RegionTable:
             ExpressionAttributeNames={"#active": attribute},
             ExpressionAttributeValues={":true": {"S": "True"}},
         )
-        return list(self._read(items, bad))
+        return self._read(items)
 
-    def _read(
-        self, items: Iterable[dynamo.Item], bad: list[ItemError] | None
-    ) -> Iterator[RegionState]:
-        for item in items:
-            try:
-                yield _from_item(item, self.name)
-            except ItemError as error:
-                if bad is None:
-                    raise
-                bad.append(error)
+    def _read(self, items: Iterable[dynamo.Item]) -> Batch[RegionState]:
+        return read(items, lambda item: _from_item(item, self.name))
 
 
 def _to_item(state: RegionState) -> dynamo.Item:
-    place = state.region
+    region = state.region
     item: dynamo.Item = {
-        "region": place.code,
-        "region_name": place.name,
-        "partition": place.partition,
-        "endpoint": place.endpoint,
-        "geography": place.geography,
-        "place": place.place,
-        "latitude": dynamo.decimal(place.latitude, 2),
-        "longitude": dynamo.decimal(place.longitude, 2),
+        "region": region.code,
+        "region_name": region.name,
+        "partition": region.partition,
+        "endpoint": region.endpoint,
+        "geography": region.geography,
+        "place": region.place,
+        "latitude": dynamo.decimal(region.latitude, 2),
+        "longitude": dynamo.decimal(region.longitude, 2),
         # DynamoDB cannot index a boolean; the original wrote these as text as well.
         "active_from": str(state.is_source),
         "active_to": str(state.is_target),
@@ -343,31 +317,31 @@ def _to_item(state: RegionState) -> dynamo.Item:
     return item
 
 
-def _from_item(item: dynamo.Item, table: str) -> RegionState:
-    read = Reader(item, table, str(item.get("region")))
+def _from_item(item: Mapping[str, Any], table: str) -> RegionState:
+    get = Reader(item, table, str(item.get("region")))
 
     def moment(attribute: str) -> datetime | None:
-        return read.moment(attribute) if read.has(attribute) else None
+        return get.moment(attribute) if get.has(attribute) else None
 
-    code = read.text("region")
+    code = get.text("region")
     if not _CODE.fullmatch(code):
-        raise read.error("region", "a region's code, as us-east-1")
+        raise get.error("region", "a region's code, as us-east-1")
     place = Region(
         code=code,
-        name=read.text("region_name"),
-        partition=read.text("partition"),
-        endpoint=read.text("endpoint"),
-        geography=read.text("geography"),
-        place=read.text("place"),
-        latitude=read.number("latitude", most=90, least=-90),
-        longitude=read.number("longitude", most=180, least=-180),
+        name=get.text("region_name"),
+        partition=get.text("partition"),
+        endpoint=get.text("endpoint"),
+        geography=get.text("geography"),
+        place=get.text("place"),
+        latitude=get.number("latitude", most=90, least=-90),
+        longitude=get.number("longitude", most=180, least=-180),
     )
     return RegionState(
         region=place,
-        is_source=read.one_of("active_from", ("True", "False")) == "True",
-        is_target=read.one_of("active_to", ("True", "False")) == "True",
-        interval_s=read.whole("interval_s", MAX_INTERVAL_S),
-        opt_in_status=read.text("opt_in_status"),
+        is_source=get.one_of("active_from", ("True", "False")) == "True",
+        is_target=get.one_of("active_to", ("True", "False")) == "True",
+        interval_s=get.whole("interval_s", MAX_INTERVAL_S),
+        opt_in_status=get.text("opt_in_status"),
         earliest_data=moment("earliest_data"),
         latest_data=moment("latest_data"),
         is_announced=item.get("announced") != "False",

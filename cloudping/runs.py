@@ -24,11 +24,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import islice
 from typing import Any, Final
 
 from cloudping import dynamo
-from cloudping.errors import ItemError, StoreError
-from cloudping.items import MAX_INTERVAL_S, Reader, is_number
+from cloudping.errors import ItemError
+from cloudping.items import MAX_INTERVAL_S, Batch, Reader, is_number, read
 from cloudping.regions import CATALOGUE, rtt_floor_ms
 from cloudping.times import to_iso
 
@@ -57,6 +58,7 @@ METHODS: Final = (METHOD_KERNEL, METHOD_CONNECT, METHOD_IMPORTED)
 # Where the latencies come from; the stored attribute is called `network`.
 ORIGIN_AWS: Final = "aws"
 ORIGIN_SIMULATED: Final = "simulated"  # `planet.py`, on a local installation
+ORIGINS: Final = (ORIGIN_AWS, ORIGIN_SIMULATED)
 
 # A run may take its deadline and its write; after a third interval without one it is silent.
 SILENT_INTERVALS: Final = 3
@@ -238,26 +240,26 @@ def _optional(value_ms: float | None) -> Decimal | None:
 def from_item(item: Mapping[str, Any], table: str = "PingTest") -> Run:
     """The run of a PingTest item; raises ItemError with key, attribute and value."""
     key = f"{item.get('region')}/{item.get('timestamp')}"
-    read = Reader(item, table, key)
+    get = Reader(item, table, key)
     written = item.get("written_at")
     return Run(
-        region=read.text("region"),
-        timestamp=read.moment("timestamp"),
-        partition=read.text("partition"),
-        interval_s=read.whole("interval_s", MAX_INTERVAL_S),
-        attempts_per_target=read.whole("attempts", MAX_ATTEMPTS),
-        method=read.text("method"),
-        origin=read.text("network"),
+        region=get.text("region"),
+        timestamp=get.moment("timestamp"),
+        partition=get.text("partition"),
+        interval_s=get.whole("interval_s", MAX_INTERVAL_S),
+        attempts_per_target=get.whole("attempts", MAX_ATTEMPTS),
+        method=get.text("method"),
+        origin=get.one_of("network", ORIGINS),
         results={
             target: _result(Reader(content, table, f"{key} results.{target}"), target)
-            for target, content in read.mapping("results").items()
+            for target, content in get.mapping("results").items()
         },
-        memory_mb=read.whole("memory_mb"),
-        wall_ms=read.number("wall_ms", MAX_RUN_MS),
-        cpu_ms=read.number("cpu_ms", MAX_RUN_MS),
-        lateness_ms=read.number("lateness_ms", least=-MAX_RUN_MS),
-        written_at=None if written is None else read.moment("written_at"),
-        expires_at=read.whole("expires_at") if "expires_at" in item else None,
+        memory_mb=get.whole("memory_mb"),
+        wall_ms=get.number("wall_ms", MAX_RUN_MS),
+        cpu_ms=get.number("cpu_ms", MAX_RUN_MS),
+        lateness_ms=get.number("lateness_ms", least=-MAX_RUN_MS),
+        written_at=None if written is None else get.moment("written_at"),
+        expires_at=get.whole("expires_at") if "expires_at" in item else None,
     )
 
 
@@ -274,31 +276,31 @@ def from_json(text: str) -> Run:
     return from_item(item, "log")
 
 
-def _result(read: "Reader", target: str) -> TargetResult:
-    latencies = read.numbers("ms", MAX_LATENCY_MS)
-    connects = read.numbers("connect", MAX_LATENCY_MS)
+def _result(get: Reader, target: str) -> TargetResult:
+    latencies = get.numbers("ms", MAX_LATENCY_MS)
+    connects = get.numbers("connect", MAX_LATENCY_MS)
     if len(connects) != len(latencies):
-        raise read.error("connect", f"as many entries as ms has ({len(latencies)})")
-    again = read.mapping("rx", default={})
-    why = read.mapping("why", default={})
-    stalls = read.mapping("stall", default={})
+        raise get.error("connect", f"as many entries as ms has ({len(latencies)})")
+    again = get.mapping("rx", default={})
+    why = get.mapping("why", default={})
+    stalls = get.mapping("stall", default={})
     attempts = []
     for number, (latency_ms, connect_ms) in enumerate(zip(latencies, connects, strict=True)):
         reason = why.get(str(number))
         if (latency_ms is None) == (reason is None) or reason not in (None, *REASONS):
-            raise read.error("why", f"a latency or a known reason for attempt {number}")
+            raise get.error("why", f"a latency or a known reason for attempt {number}")
         retransmits = again.get(str(number), 0)
         if not is_number(retransmits) or not 0 <= retransmits <= MAX_ATTEMPTS:
-            raise read.error("rx", "counts")
+            raise get.error("rx", "counts")
         stall_ms = stalls.get(str(number), 0)
         if not is_number(stall_ms) or not 0 <= stall_ms <= MAX_RUN_MS:
-            raise read.error("stall", "milliseconds")
+            raise get.error("stall", "milliseconds")
         attempts.append(Attempt(latency_ms, connect_ms, int(retransmits), reason, float(stall_ms)))
     host = CATALOGUE[target].endpoint if target in CATALOGUE else ""
     return TargetResult(
-        host=read.text("host", default=host),
-        addresses=tuple(read.texts("ip")),
-        dns_ms=read.number("dns", MAX_LATENCY_MS) if read.has("dns") else None,
+        host=get.text("host", default=host),
+        addresses=tuple(get.texts("ip")),
+        dns_ms=get.number("dns", MAX_LATENCY_MS) if get.has("dns") else None,
         attempts=tuple(attempts),
     )
 
@@ -310,25 +312,6 @@ class RunKey:
     region: str
     timestamp: datetime
     written_at: datetime
-
-
-@dataclass(slots=True)
-class KeyBatch:
-    """Keys of runs, and the errors of the items that have none; iterates over the keys."""
-
-    keys: list[RunKey] = field(default_factory=list)
-    bad: list[ItemError] = field(default_factory=list)
-
-    def __iter__(self) -> Iterator[RunKey]:
-        return iter(self.keys)
-
-
-@dataclass(slots=True)
-class RunBatch:
-    """Runs that were read, and the errors of the items that could not be."""
-
-    runs: list[Run] = field(default_factory=list)
-    bad: list[ItemError] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -352,21 +335,9 @@ class RunTable:
 
     def put_once(self, run: Run) -> bool:
         """Writes the run unless its key is taken; False when an earlier run of the event won."""
-        try:
-            with dynamo.translated(self.name, "put_item"):
-                self._client.put_item(
-                    TableName=self.name,
-                    Item=dynamo.to_wire(to_item(run)),
-                    ConditionExpression="attribute_not_exists(#region)",
-                    ExpressionAttributeNames={"#region": "region"},
-                )
-        except StoreError as error:
-            if dynamo.is_condition_failure(error):
-                return False
-            raise
-        return True
+        return dynamo.put_if(self._client, self.name, to_item(run), None)
 
-    def between(self, region: str, start: datetime, end: datetime) -> RunBatch:
+    def between(self, region: str, start: datetime, end: datetime) -> Batch[Run]:
         """The source's runs with start <= timestamp <= end, oldest first, strongly consistent."""
         return self._query(region, start, end)
 
@@ -375,9 +346,15 @@ class RunTable:
         epoch = before - timedelta(days=36500)
         for limit in (1, 10):  # ten cost ten times as much, and the newest is hardly ever bad
             batch = self._query(region, epoch, before, newest_first=True, limit=limit)
-            if batch.runs or not batch.bad:
+            if batch or not batch.bad:
                 break
-        return batch.runs[0] if batch.runs else None
+        return batch[0] if batch else None
+
+    def first(self, region: str, after: datetime) -> Run | None:
+        """The oldest readable run at or after a moment (of the next ten items)."""
+        ahead = after + timedelta(days=36500)
+        batch = self._query(region, after, ahead, limit=10)
+        return batch[0] if batch else None
 
     def _query(
         self,
@@ -386,7 +363,7 @@ class RunTable:
         end: datetime,
         newest_first: bool = False,
         limit: int | None = None,
-    ) -> RunBatch:
+    ) -> Batch[Run]:
         request: dict[str, Any] = {
             "KeyConditionExpression": "#region = :region AND #timestamp BETWEEN :start AND :end",
             "ExpressionAttributeNames": {"#region": "region", "#timestamp": "timestamp"},
@@ -398,19 +375,12 @@ class RunTable:
             "ConsistentRead": True,
             "ScanIndexForward": not newest_first,
         }
-        batch = RunBatch()
         if limit is not None:
             request["Limit"] = limit
-        for count, item in enumerate(dynamo.pages(self._client.query, self.name, **request), 1):
-            try:
-                batch.runs.append(from_item(item, self.name))
-            except ItemError as error:
-                batch.bad.append(error)
-            if count == limit:
-                break
-        return batch
+        found = dynamo.pages(self._client.query, self.name, **request)
+        return read(islice(found, limit), lambda item: from_item(item, self.name))
 
-    def written_since(self, region: str, moment: datetime) -> KeyBatch:
+    def written_since(self, region: str, moment: datetime) -> Batch[RunKey]:
         """Keys of the source's runs written at or after a moment, in the order of writing.
 
         Eventually consistent, as every index of its kind. A run without `written_at` is not in it.
@@ -423,16 +393,11 @@ class RunTable:
             ExpressionAttributeNames={"#region": "region", "#written_at": "written_at"},
             ExpressionAttributeValues={":region": {"S": region}, ":moment": {"S": to_iso(moment)}},
         )
-        batch = KeyBatch()
-        for item in items:
-            read = Reader(item, self.name, f"{region}/{item['timestamp']}")
-            try:
-                batch.keys.append(
-                    RunKey(region, read.moment("timestamp"), read.moment("written_at"))
-                )
-            except ItemError as error:
-                batch.bad.append(error)
-        return batch
+        return read(items, lambda item: self._key(region, item))
+
+    def _key(self, region: str, item: Mapping[str, Any]) -> RunKey:
+        get = Reader(item, self.name, f"{region}/{item['timestamp']}")
+        return RunKey(region, get.moment("timestamp"), get.moment("written_at"))
 
     def forget(self, region: str, before: datetime) -> int:
         """Deletes the source's runs of before a moment; returns how many there were."""

@@ -32,8 +32,9 @@ from itertools import groupby
 from typing import Any, Final
 
 from cloudping import dynamo
-from cloudping.errors import ItemError, StoreError
-from cloudping.items import Reader
+from cloudping.errors import ConditionError, ItemError
+from cloudping.items import Batch, Reader, read
+from cloudping.runs import ORIGINS
 from cloudping.times import to_iso
 
 PERCENTILES: Final = (10, 25, 50, 75, 90, 95, 98, 99)
@@ -143,42 +144,42 @@ def to_item(summary: Summary) -> dynamo.Item:
 
 def from_item(item: Mapping[str, Any], table: str = "cloudping_stored_avgs") -> Summary:
     """The inverse of `to_item`; raises ItemError with key, attribute and value."""
-    read = Reader(item, table, f"{item.get('timeframe')}/{item.get('index')}")
-    source, target = read.text("region_from"), read.text("region_to")
-    timeframe = read.text("timeframe")
-    if read.text("index") != _index(source, target, timeframe):
-        raise read.error("index", f"{_index(source, target, timeframe)}, of its own regions")
+    get = Reader(item, table, f"{item.get('timeframe')}/{item.get('index')}")
+    source, target = get.text("region_from"), get.text("region_to")
+    timeframe = get.text("timeframe")
+    if get.text("index") != _index(source, target, timeframe):
+        raise get.error("index", f"{_index(source, target, timeframe)}, of its own regions")
     return Summary(
         timeframe=timeframe,
         region_from=source,
         region_to=target,
         figures=_figures(
-            read,
+            get,
             *(
-                read.moment(name) if read.has(name) else None
+                get.moment(name) if get.has(name) else None
                 for name in ("first_sample", "last_sample")
             ),
         ),
-        window_start=read.moment("window_start"),
-        window_end=read.moment("window_end"),
-        updated_at=read.moment("updated_at"),
-        origin=read.text("network"),
+        window_start=get.moment("window_start"),
+        window_end=get.moment("window_end"),
+        updated_at=get.moment("updated_at"),
+        origin=get.one_of("network", ORIGINS),
     )
 
 
-def _figures(read: Reader, first_sample: datetime | None, last_sample: datetime | None) -> Figures:
+def _figures(get: Reader, first_sample: datetime | None, last_sample: datetime | None) -> Figures:
     """Figures from an item or from the JSON of a day."""
 
     def number(name: str) -> float | None:
-        return read.number(name) if read.has(name) else None
+        return get.number(name) if get.has(name) else None
 
     return Figures(
-        samples=read.whole("samples"),
+        samples=get.whole("samples"),
         percentiles={p: value for p in PERCENTILES if (value := number(f"p_{p}")) is not None},
-        failures=read.counts("failures"),
+        failures=get.counts("failures"),
         first_sample=first_sample,
         last_sample=last_sample,
-        methods=tuple(read.texts("methods")),
+        methods=tuple(get.texts("methods")),
         **{attribute: number(name) for name, (attribute, _) in _NUMBERS.items()},
     )
 
@@ -201,24 +202,25 @@ def _day_text(day: Day) -> str:
 
 
 def _day(region_from: str, region_to: str, day: date, text: str, table: str) -> Day:
-    """The inverse of `_day_text`; raises ItemError, or ValueError for what is no JSON or time."""
-    content = json.loads(text)
-    read = Reader(content, table, f"{region_from}#{region_to}/{day}")
-    first, last = (
-        datetime.combine(day, datetime.strptime(read.text(name), "%H:%M").time(), UTC)  # noqa: DTZ007 - UTC is given
-        if read.has(name)
-        else None
-        for name in ("first_sample", "last_sample")
-    )
-    return Day(region_from, region_to, day, _figures(read, first, last), read.text("network"))
+    """The inverse of `_day_text`; raises ItemError."""
+    key = f"{region_from}#{region_to}/{day:%Y-%m}"
+    try:
+        get = Reader(json.loads(text), table, key)
+        first, last = (
+            datetime.combine(day, datetime.strptime(get.text(name), "%H:%M").time(), UTC)  # noqa: DTZ007 - UTC is given
+            if get.has(name)
+            else None
+            for name in ("first_sample", "last_sample")
+        )
+        figures = _figures(get, first, last)
+        return Day(region_from, region_to, day, figures, get.one_of("network", ORIGINS))
+    except (ItemError, TypeError, ValueError) as error:
+        expected = "figures as summaries.py writes"
+        raise ItemError(table, key, f"days.{day:%d}", text, expected) from error
 
 
 class SummaryTable:
-    """`cloudping_stored_avgs`: HASH `timeframe`, RANGE `index`.
-
-    The first item that makes no sense is raised, unless a list `bad` is handed over that takes the
-    errors: then one broken item does not stop what concerns the others.
-    """
+    """`cloudping_stored_avgs`: HASH `timeframe`, RANGE `index`."""
 
     NAME = "cloudping_stored_avgs"
 
@@ -226,17 +228,15 @@ class SummaryTable:
         self._client = client
         self.name = prefix + self.NAME
 
-    def all(self, timeframe: str, bad: list[ItemError] | None = None) -> list[Summary]:
+    def all(self, timeframe: str) -> Batch[Summary]:
         """The whole matrix of a timeframe, in the order of the pairs."""
-        return self._query(timeframe, "", bad)
+        return self._query(timeframe, "")
 
-    def of_source(
-        self, timeframe: str, region_from: str, bad: list[ItemError] | None = None
-    ) -> list[Summary]:
+    def of_source(self, timeframe: str, region_from: str) -> Batch[Summary]:
         """One row of the matrix."""
-        return self._query(timeframe, f"{region_from}_", bad)
+        return self._query(timeframe, f"{region_from}_")
 
-    def _query(self, timeframe: str, begin: str, bad: list[ItemError] | None) -> list[Summary]:
+    def _query(self, timeframe: str, begin: str) -> Batch[Summary]:
         condition, values = "#timeframe = :timeframe", {":timeframe": {"S": timeframe}}
         names = {"#timeframe": "timeframe"}
         if begin:
@@ -250,15 +250,7 @@ class SummaryTable:
             ExpressionAttributeNames=names,
             ExpressionAttributeValues=values,
         )
-        found = []
-        for item in items:
-            try:
-                found.append(from_item(item, self.name))
-            except ItemError as error:
-                if bad is None:
-                    raise
-                bad.append(error)
-        return found
+        return read(items, lambda item: from_item(item, self.name))
 
     def write(self, summaries: Iterable[Summary]) -> None:
         """Writes the cells, in batches; one that was there is replaced."""
@@ -282,25 +274,27 @@ class HistoryTable:
         self._client = client
         self.name = prefix + self.NAME
 
-    def between(self, region_from: str, region_to: str, first: date, last: date) -> list[Day]:
+    def between(self, region_from: str, region_to: str, first: date, last: date) -> Batch[Day]:
         """The pair's days from `first` to `last`, both included, oldest first: one query."""
-        found = []
-        for month, days in self._months(region_from, region_to, first, last):
+        found: Batch[Day] = Batch()
+        months = self._months(region_from, region_to, first, last)
+        found.bad += months.bad
+        for month, days in months:
             for number, text in sorted(days.items()):
                 try:
                     day = date.fromisoformat(f"{month}-{number}")
                     if first <= day <= last:
                         found.append(_day(region_from, region_to, day, text, self.name))
-                except (ItemError, TypeError, ValueError) as error:
-                    key = f"{region_from}#{region_to}/{month}"
-                    raise ItemError(
-                        self.name, key, f"days.{number}", text, "figures as summaries.py writes"
-                    ) from error
+                except ItemError as error:
+                    found.bad.append(error)
+                except ValueError:
+                    key, name = f"{region_from}#{region_to}/{month}", f"days.{number}"
+                    found.bad.append(ItemError(self.name, key, name, text, "a day of its month"))
         return found
 
     def _months(
         self, region_from: str, region_to: str, first: date, last: date
-    ) -> Iterator[tuple[str, Mapping[str, str]]]:
+    ) -> Batch[tuple[str, Mapping[str, str]]]:
         items = dynamo.pages(
             self._client.query,
             self.name,
@@ -312,23 +306,25 @@ class HistoryTable:
                 ":last": {"S": f"{last:%Y-%m}"},
             },
         )
-        for item in items:
-            month, days = item.get("month"), item.get("days")
-            if not isinstance(month, str) or not isinstance(days, Mapping):
-                attribute, value = ("days", days) if isinstance(month, str) else ("month", month)
-                key = f"{region_from}#{region_to}/{month}"
-                raise ItemError(self.name, key, attribute, value, "as summaries.py writes it")
-            yield month, days
 
-    def update(self, days: Iterable[Day]) -> int:
-        """Writes those of the days that differ from what is stored; returns how many did.
+        def month(item: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
+            get = Reader(item, self.name, f"{region_from}#{region_to}/{item.get('month')}")
+            return get.text("month"), get.mapping("days")
 
-        Other days of a month stay as they are, also when two writers meet.
+        return read(items, month)
+
+    def update(self, days: Iterable[Day]) -> tuple[int, list[ItemError]]:
+        """Writes those of the days that differ from what is stored.
+
+        Other days of a month stay as they are, also when two writers meet; those of a month that
+        cannot be read are given up. Returns how many were written, and the errors of such months.
         """
-        changed = 0
+        changed, bad = 0, []
         for (region_from, region_to), group in groupby(sorted(days, key=_order), key=_pair):
             texts = {day.day: _day_text(day) for day in group}
-            stored = dict(self._months(region_from, region_to, min(texts), max(texts)))
+            months = self._months(region_from, region_to, min(texts), max(texts))
+            stored = dict(months)
+            bad += months.bad
             for month, in_month in groupby(sorted(texts), key=lambda day: f"{day:%Y-%m}"):
                 new = {f"{day:%d}": texts[day] for day in in_month}
                 old = stored.get(month)
@@ -336,31 +332,26 @@ class HistoryTable:
                 if different:
                     self._set(f"{region_from}#{region_to}", month, different, is_new=old is None)
                     changed += len(different)
-        return changed
+        return changed, bad
 
     def _set(self, pair: str, month: str, days: Mapping[str, str], is_new: bool) -> None:
-        key = {"pair": {"S": pair}, "month": {"S": month}}
-        if is_new:
-            try:
-                with dynamo.translated(self.name, "put_item"):
-                    self._client.put_item(
-                        TableName=self.name,
-                        Item=key | {"days": {"M": {n: {"S": text} for n, text in days.items()}}},
-                        ConditionExpression="attribute_not_exists(#pair)",
-                        ExpressionAttributeNames={"#pair": "pair"},
-                    )
-                return
-            except StoreError as error:
-                if not dynamo.is_condition_failure(error):
-                    raise
-        with dynamo.translated(self.name, "update_item"):
-            self._client.update_item(
-                TableName=self.name,
-                Key=key,
-                UpdateExpression="SET " + ", ".join(f"#days.#d{n} = :d{n}" for n in days),
-                ExpressionAttributeNames={"#days": "days"} | {f"#d{n}": n for n in days},
-                ExpressionAttributeValues={f":d{n}": {"S": text} for n, text in days.items()},
-            )
+        key = {"pair": pair, "month": month}
+        if is_new and dynamo.put_if(self._client, self.name, {**key, "days": days}, None):
+            return
+        request: dict[str, Any] = {
+            "TableName": self.name,
+            "Key": dynamo.to_wire(key),
+            "UpdateExpression": "SET " + ", ".join(f"#days.#d{n} = :d{n}" for n in days),
+            "ExpressionAttributeNames": {"#days": "days"} | {f"#d{n}": n for n in days},
+            "ExpressionAttributeValues": {f":d{n}": {"S": text} for n, text in days.items()},
+            "ConditionExpression": "attribute_type(#days, :map)",
+        }
+        request["ExpressionAttributeValues"][":map"] = {"S": "M"}
+        try:
+            with dynamo.translated(self.name, "update_item"):
+                self._client.update_item(**request)
+        except ConditionError:  # there is a month without a map of days
+            dynamo.put(self._client, self.name, {**key, "days": days})
 
     def forget(self, pairs: Iterable[tuple[str, str]], month: date) -> None:
         """Deletes the days of a month, named by any day of it, of these pairs."""

@@ -161,11 +161,11 @@ def test_percentiles_of_a_day_are_numpys_over_its_samples(
         assert batch.bad == []
         latencies_ms = [
             sample.latency_ms
-            for run in batch.runs
+            for run in batch
             for sample in runs.samples(run, row.region_to)
             if sample.latency_ms is not None and run.interval_s == 60
         ]
-        made_until = max(run.timestamp for run in batch.runs if run.interval_s == 3600)
+        made_until = max(run.timestamp for run in batch if run.interval_s == 3600)
         first, last = (int(t.timestamp()) // 60 for t in (row.window_start, made_until))
         made = planet.latencies_ms(
             region_from, row.region_to, range(first, last + 1, 60), history.ATTEMPTS
@@ -188,7 +188,7 @@ def test_the_same_event_twice_leaves_what_the_first_run_wrote(local: Local) -> N
             FunctionName="cloudping-probes-eu-west-1-probe", Payload=json.dumps(event)
         )
         assert "FunctionError" not in answer, answer["Payload"].read()
-        kept.append(RunTable(client).between("eu-west-1", moment, moment).runs)
+        kept.append(RunTable(client).between("eu-west-1", moment, moment))
     assert len(kept[0]) == 1
     assert kept[0] == kept[1]
 

@@ -1,305 +1,287 @@
-"""One run of the aggregator: what has changed, its buckets, then windows and daily figures.
+"""One run of the aggregator: what has changed of each source, its buckets, and what rests on them.
 
-A source at a time, so that memory is bounded by one source and the work can be divided. Nothing is
-marked as done before all of it is written, and every write can be repeated: after a kill, the next
-run does the same again.
+A source at a time, so that memory is bounded by one source; the one that has waited longest comes
+first. Whatever one of them raises stops only that one. One that has a long way to go does a stretch
+of it, and then it is the next one's turn. Nothing is marked as done before all of it is written,
+and every write can be repeated: after a kill, the next run goes on where the last stretch ended.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
+import logging
+from collections import deque
+from collections.abc import Callable, Collection, Generator, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from math import inf
 from time import perf_counter, process_time
 from typing import Any, Final
 
-from cloudping import buckets, windows
-from cloudping.buckets import Bucket, State, origin_of
-from cloudping.errors import CloudPingError, ItemError
-from cloudping.figures import figures
-from cloudping.items import YEARS
+from cloudping.buckets import Checkpoint, Unfinished
+from cloudping.errors import CloudPingError, ItemError, UnknownRegionError
 from cloudping.periods import DAY, HOUR, floor, following
 from cloudping.regions import RegionState, suggest
-from cloudping.runs import KeyBatch, RunKey
-from cloudping.summaries import TIMEFRAMES, Day, Summary
-from cloudping.times import to_iso, utc_now
+from cloudping.times import utc_now
 
-from .rollup import AHEAD, ConflictError, Counts, RunReader, Source, Tables, in_future
+from .pending import NOTHING_YET, OVERLAP, Pending, pending, since
+from .reader import RunReader
+from .rollup import Hours, roll_up
+from .rows import due, renew, write_days
+from .tables import ConflictError, Counts, Pass, Tables
 
-# How long before the watermark a run may have been stamped and still not been seen: the index is
-# eventually consistent (mostly under a second), the probe stamps before it writes, and botocore may
-# try for about a minute.
-OVERLAP: Final = timedelta(minutes=5)
-CHUNK_RUNS: Final = 2000  # after so many changed runs, progress is kept: seven days at 5 minutes
-YOUNG: Final = timedelta(days=2)  # until then, the long windows are renewed as often as the short
-SLOW: Final = ("1M", "1Y")
-EPOCH: Final = datetime(YEARS[0], 1, 2, tzinfo=UTC)  # before all runs, and a time that can be read
+log = logging.getLogger(__name__)
 
-Written = dict[str, str]
+STRETCH_DAYS: Final = 31  # a stretch is at most so many days,
+STRETCH_BUSY: Final = 48  # and ends with the day in which so many hours with new runs are reached
+RESERVE_S: Final = 30.0  # what was begun may take so long: the days and rows of a source, health
+KEPT_REFUSALS: Final = 20  # are named in the checkpoint; all are counted
 
 
 class UnfinishedError(CloudPingError):
-    """Some sources could not be brought up to date; the next run tries again."""
+    """Some sources failed; the next run tries again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A source that is to be brought up to date, and its checkpoint.
+
+    `is_broken`: there is a checkpoint that cannot be read; it is begun anew.
+    """
+
+    source: RegionState
+    checkpoint: Checkpoint | None
+    is_broken: bool = False
+
+    @property
+    def since(self) -> datetime:
+        """When its checkpoint was last moved; a source that has none has waited longest."""
+        if self.checkpoint is None:
+            return NOTHING_YET
+        return self.checkpoint.updated_at or self.checkpoint.rolled_until
 
 
 def run(
     tables: Tables,
     reader: RunReader,
     *,
-    sources: Sequence[str] | None = None,
-    now: datetime | None = None,
+    sources: Collection[str] | None = None,
     clock: Callable[[], datetime] = utc_now,
+    remaining_s: Callable[[], float] = lambda: inf,
 ) -> dict[str, Any]:
     """Brings every source, or those named, up to date; returns the counts for the log.
 
-    `now` is where the windows end, by default the clock's time. A source that fails does not keep
-    the others from being done; its message is under `failed`.
+    A source that fails does not keep the others from being done; its message is under `failed`.
+    What `remaining_s`, the time that the process has left, does not suffice for is `unfinished`:
+    the next run goes on there. Raises UnknownRegionError for a source that is no region.
     """
     began, began_cpu = perf_counter(), process_time()
-    bad: list[ItemError] = []
-    known = {state.region.code: state for state in tables.regions.all(bad)}
-    failed = {
-        str(error.key): str(error) for error in bad if sources is None or error.key in sources
-    }
-    for code in sources or ():
-        if code not in known and code not in failed:
-            raise CloudPingError(f"source {code!r} is not in cloudping_regions; {suggest(code)}?")
-    total, done = Counts(), []
-    for code, region in known.items():
-        if sources is not None and code not in sources:
-            continue
-        state = tables.distributions.state(code)
-        if state is None and not region.is_source:
-            continue
-        moment = clock()
-        source = Source(tables, reader, code, moment, region.is_source)
+    total = Counts()
+    failed: dict[str, str] = {}
+    done: list[str] = []
+    unfinished: list[str] = []
+
+    def is_over() -> bool:
+        return remaining_s() < RESERVE_S
+
+    waiting = sorted(_waiting(tables, sources, failed, total), key=lambda one: one.since)
+    queue = deque(
+        (one.source.region.code, _catch_up(tables, reader, one, clock, total, is_over))
+        for one in waiting
+    )
+    while queue and not is_over():
+        code, job = queue.popleft()
         try:
-            _source(tables, reader, source, region, state, now or moment, moment)
-            done.append(code)
+            next(job)
+        except StopIteration as end:
+            (done if end.value else unfinished).append(code)
         except CloudPingError as error:
             failed[code] = str(error)
-        total.add(source.counts)
+        except Exception as error:  # whatever it is, the others have nothing to do with it
+            log.exception("%s", code)
+            failed[code] = f"{type(error).__name__}: {error}"
+        else:
+            queue.append((code, job))
+    unfinished += [code for code, _ in queue]
     return {
         "sources": len(done),
         **{name: getattr(total, name) for name in Counts.__slots__ if name != "bad"},
         "bad_items": len(total.bad),
         "bad_first": [str(error) for error in total.bad.values()][:5],
         "failed": failed,
+        "unfinished": unfinished,
         "wall_s": round(perf_counter() - began, 3),
         "cpu_s": round(process_time() - began_cpu, 3),
     }
 
 
-def _source(
+def _waiting(
+    tables: Tables, chosen: Collection[str] | None, failed: dict[str, str], counts: Counts
+) -> Iterator[Waiting]:
+    """The sources to be done; what cannot be found out of one goes to `failed`."""
+    states = tables.regions.all()
+    known = {state.region.code: state for state in states}
+    broken = {str(error.key): str(error) for error in states.bad}
+    for code in chosen if chosen is not None else ():
+        if code not in known and code not in broken:
+            raise UnknownRegionError(code, suggest(code))
+    failed |= {code: why for code, why in broken.items() if chosen is None or code in chosen}
+    for code, state in known.items():
+        if chosen is not None and code not in chosen:
+            continue
+        try:
+            checkpoint = tables.distributions.checkpoint(code)
+        except ItemError as error:  # it is made anew, as a bucket is, from all runs
+            counts.report([error])
+            yield Waiting(state, None, is_broken=True)
+        except Exception as error:
+            log.exception("%s", code)
+            failed[code] = str(error) if isinstance(error, CloudPingError) else repr(error)
+        else:
+            if checkpoint is not None or state.is_source:
+                yield Waiting(state, checkpoint)
+
+
+def _catch_up(
     tables: Tables,
     reader: RunReader,
-    source: Source,
-    region: RegionState,
-    state: State | None,
-    now: datetime,
-    began: datetime,
-) -> None:
-    """Rolls up what has changed for a source, then renews what rests on it."""
-    code = region.region.code
-    reader.begin(code, None if state is None else state.revision)
-    since = EPOCH if state is None else state.watermark - OVERLAP
-    keys = _usable(tables, source.counts, tables.runs.written_since(code, since), began)
-    elapsed = _hours_since(state, keys, began, region.is_source)
-    first = state
-    while len(keys) > CHUNK_RUNS:
-        chunk, keys = keys[:CHUNK_RUNS], keys[CHUNK_RUNS:]
-        roll_up(tables, source, code, _by_hour(chunk, []))
-        part = replace(_next(state, code, chunk, elapsed[0]), watermark=chunk[-1].written_at)
-        # Nothing is summed yet: without fingerprints, the run that goes on renews everything.
-        state = _commit(tables, replace(part, written={}), state, first)
-    old_days = roll_up(tables, source, code, _by_hour(keys, elapsed))
-    after = _next(state, code, keys, elapsed[0])
-    written = renew(
-        tables, source.counts, code, now, _due(after, state, now, old_days), after.written
-    )
-    moments = [key.timestamp for key in keys]
-    newest = max([*moments, *([region.latest_data] if region.latest_data else [])], default=None)
-    if after.earliest is not None and newest is not None and newest != region.latest_data:
-        tables.regions.note_data(code, after.earliest, newest)
-    # The newest stamp seen, not this clock's time: one that is ahead would hide what comes next.
-    seen = max(
-        (key.written_at for key in keys), default=EPOCH if state is None else state.watermark
-    )
-    after = replace(
-        after, watermark=min(seen, began), rolled_until=source.open_from, written=written
-    )
-    reader.end(code, _commit(tables, after, state, first).revision)
+    waiting: Waiting,
+    clock: Callable[[], datetime],
+    total: Counts,
+    is_over: Callable[[], bool],
+) -> Generator[None, None, bool]:
+    """Rolls up what has changed of a source, a stretch at a time, then renews what rests on it.
 
-
-def _usable(tables: Tables, counts: Counts, found: KeyBatch, began: datetime) -> list[RunKey]:
-    """The keys in the order of writing, less those that are no times or in the future."""
-    counts.report(found.bad)
-    counts.report(
-        in_future(tables.runs.name, key.region, key.timestamp)
-        for key in found
-        if key.timestamp > began + AHEAD
-    )
-    return [key for key in found if key.timestamp <= began + AHEAD]
-
-
-def _by_hour(
-    keys: Iterable[RunKey], elapsed: Iterable[datetime]
-) -> dict[datetime, Collection[datetime]]:
-    changed: dict[datetime, Collection[datetime]] = {hour: [] for hour in elapsed}
-    grouped = defaultdict(list)
-    for key in keys:
-        grouped[floor(HOUR, key.timestamp)].append(key.timestamp)
-    return changed | grouped
-
-
-def _hours_since(
-    state: State | None, keys: Sequence[RunKey], began: datetime, is_active: bool
-) -> list[datetime]:
-    """The hours to look at besides those with new runs.
-
-    Those since the last run of the aggregator, the present one included, and those between a late
-    run and what was the earliest: in any of them, runs may be missing.
+    Pauses after each stretch but the last. Returns whether the source is up to date, which it is
+    not where `is_over` said that there is no time left.
     """
-    oldest = floor(HOUR, min((key.timestamp for key in keys), default=began))
-    if state is None:
-        return list(_range(oldest, began))
-    start = floor(HOUR, min(state.rolled_until, began))  # later only if a clock went back
-    if not is_active:
-        return [start]  # so that its day and month are closed
-    late = _range(oldest, state.earliest) if state.earliest is not None else []
-    return [*late, *_range(start, began)]
+    source, first, now = waiting.source, waiting.checkpoint, clock()
+    code, counts, checkpoint = source.region.code, Counts(), first
+    try:
+        reader.begin(code, None if first is None else first.revision)
+        keys = tables.runs.written_since(code, since(first))
+        todo = pending(keys, first, now, source.is_source, tables.runs.name)
+        counts.report(todo.refused)
+        newest = max(filter(None, (todo.newest, source.latest_data)), default=None)
+        of = Pass(tables, source, now, newest)
+        open_from, touched_old_days = now, False
+        left = _stretches(todo.hours)
+        while left:
+            rolled = roll_up(of, reader, left[0], counts, is_over)
+            write_days(of, reader, rolled.days, counts)
+            open_from = min(open_from, rolled.open_from)
+            touched_old_days |= bool(rolled.days)
+            if rolled.done == max(left[0]):
+                left = left[1:]
+            if (left or is_over()) and rolled.done is not None:
+                kept = _kept(code, checkpoint, todo, rolled.done, open_from, now)
+                kept = _with_refusals(kept, counts)
+                checkpoint = _move(tables, waiting, kept, checkpoint, now)
+            if is_over():
+                return False
+            if left:
+                yield
+        after = Checkpoint(
+            region=code,
+            ingested_until=todo.ingested_until,
+            rolled_until=open_from,
+            earliest=todo.earliest,
+            written={} if checkpoint is None else checkpoint.written,
+            refused={} if checkpoint is None else checkpoint.refused,
+            refused_runs=0 if checkpoint is None else checkpoint.refused_runs,
+        )
+        timeframes = due(first, after, now, touched_old_days)
+        written = renew(of, reader, timeframes, after.written, counts)
+        if newest is not None and after.earliest is not None and newest != source.latest_data:
+            tables.regions.note_data(code, after.earliest, newest)
+        after = _with_refusals(replace(after, written=written), counts)
+        reader.end(code, _move(tables, waiting, after, checkpoint, now).revision)
+        return True
+    finally:
+        total.add(counts)
 
 
-def _range(start: datetime, end: datetime) -> Iterator[datetime]:
-    """The hours that begin from start to end."""
-    while start <= end:
-        yield start
-        start = following(HOUR, start)
+def _stretches(hours: Hours) -> list[Hours]:
+    """The hours in order, in parts that end with a UTC day."""
+    parts: list[dict[datetime, Collection[datetime]]] = [{}]
+    busy = 0
+    days: set[datetime] = set()
+    for hour in sorted(hours):
+        day = floor(DAY, hour)
+        if day not in days and (busy >= STRETCH_BUSY or len(days) >= STRETCH_DAYS):
+            parts.append({})
+            busy, days = 0, set()
+        days.add(day)
+        parts[-1][hour] = hours[hour]
+        busy += bool(hours[hour])
+    return [part for part in parts if part]
 
 
-def _next(state: State | None, code: str, keys: Sequence[RunKey], first_hour: datetime) -> State:
-    """The state with the source's earliest hour, these runs included."""
-    moments = [floor(HOUR, key.timestamp) for key in keys]
-    if state is None:
-        return State(code, EPOCH, first_hour, min(moments, default=None))
-    moments += [] if state.earliest is None else [state.earliest]
-    return replace(state, earliest=min(moments, default=None))
+def _kept(
+    code: str,
+    checkpoint: Checkpoint | None,
+    todo: Pending,
+    done: datetime,
+    open_from: datetime,
+    now: datetime,
+) -> Checkpoint:
+    """The checkpoint of a pass that has come as far as the hour `done`.
+
+    Nothing is summed yet: without fingerprints, the pass that goes on renews every timeframe.
+    """
+    if checkpoint is None:
+        checkpoint = Checkpoint(code, NOTHING_YET + OVERLAP, min(todo.hours))
+    at = checkpoint.unfinished
+    return replace(
+        checkpoint,
+        rolled_until=max(checkpoint.rolled_until, min(following(HOUR, done), open_from)),
+        unfinished=at if at is not None and at.done > done else Unfinished(now, done),
+        written={},
+    )
 
 
-def _due(state: State, before: State | None, now: datetime, old_days: bool) -> Sequence[str]:
-    """The timeframes that are to be renewed."""
-    is_new_day = before is None or floor(DAY, before.rolled_until) != floor(DAY, now)
-    is_young = state.earliest is not None and now - state.earliest < YOUNG
-    return [
-        timeframe
-        for timeframe in TIMEFRAMES
-        if timeframe not in SLOW
-        or is_new_day
-        or is_young
-        or old_days
-        or timeframe not in state.written
-    ]
+def _with_refusals(checkpoint: Checkpoint, counts: Counts) -> Checkpoint:
+    """The checkpoint with the items of this pass that were refused, each of them once."""
+    met = {_shown(error.key, 100): _shown(error, 300) for error in counts.bad.values()}
+    new = {key: why for key, why in met.items() if key not in checkpoint.refused}
+    if not new:
+        return checkpoint
+    kept = [*checkpoint.refused.items(), *new.items()][-KEPT_REFUSALS:]
+    return replace(checkpoint, refused=dict(kept), refused_runs=checkpoint.refused_runs + len(new))
 
 
-def _commit(tables: Tables, state: State, read: State | None, first: State | None) -> State:
-    """Moves the state; if another aggregator has moved it, back to where this run began.
+def _shown(said: object, most: int) -> str:
+    """As a text that can be read again, whatever the item has in it."""
+    return "".join(c if c.isprintable() else "?" for c in str(said)[:most]) or "?"
 
-    For the other may have summed without what this run has written, and the other way round: the
+
+def _move(
+    tables: Tables,
+    waiting: Waiting,
+    checkpoint: Checkpoint,
+    stored: Checkpoint | None,
+    now: datetime,
+) -> Checkpoint:
+    """Moves the checkpoint; if another aggregator has moved it, back to where this pass began.
+
+    For the other may have summed without what this pass has written, and the other way round: the
     next run goes over both again.
     """
     table = tables.distributions
-    if table.put_state(state, read):
-        return replace(state, revision=1 if read is None else read.revision + 1)
-    other = table.state(state.region)
+    if stored is None and waiting.is_broken:
+        return table.begin_anew(checkpoint, now)
+    moved = table.move(checkpoint, stored, now)
+    if moved is not None:
+        return moved
+    first, other = waiting.checkpoint, table.checkpoint(checkpoint.region)
     if other is not None:
         again = replace(
             other,
-            watermark=EPOCH if first is None else min(first.watermark, other.watermark),
-            rolled_until=min((first or state).rolled_until, other.rolled_until),
+            ingested_until=NOTHING_YET + OVERLAP
+            if first is None
+            else min(first.ingested_until, other.ingested_until),
+            rolled_until=min((first or checkpoint).rolled_until, other.rolled_until),
+            unfinished=None,
             written={},
         )
-        table.put_state(again, other)
-    raise ConflictError(f"{state.region}: another aggregator ran meanwhile; the next run repeats")
-
-
-def roll_up(
-    tables: Tables,
-    source: Source,
-    code: str,
-    changed: Mapping[datetime, Collection[datetime] | None],
-) -> bool:
-    """Rolls up hours and writes the daily figures above them; True when a past day was touched."""
-    days = source.roll_up(changed)
-    for day in days:
-        found = tables.distributions.between(code, DAY, day, day, consistent=True)
-        source.counts.days_written += tables.history.update(
-            Day(code, target, day.date(), of_day, origin_of(found))
-            for target, of_day in figures(found).items()
-        )
-    return bool(days)
-
-
-def renew(
-    tables: Tables,
-    counts: Counts,
-    code: str,
-    now: datetime,
-    timeframes: Sequence[str],
-    written: Mapping[str, str],
-) -> Written:
-    """Writes the source's row of these timeframes where its buckets have changed.
-
-    `written` are the fingerprints of what was written last; returns them as they are now.
-    """
-    known: dict[tuple[str, datetime], list[Bucket]] = {}
-    result = dict(written)
-    is_slow = bool(set(timeframes) & set(SLOW))
-    for timeframe in timeframes:
-        begin = windows.start(timeframe, now)
-        found = list(_buckets(tables, code, begin, now, known))
-        fingerprint = _fingerprint(begin, found)
-        if result.get(timeframe) == fingerprint:
-            continue
-        until_s = max((bucket.distribution.until_s for bucket in found), default=0)
-        row = {} if not until_s else figures(found)
-        end = datetime.fromtimestamp(until_s, UTC)
-        origin = origin_of(found)
-        # Once a day is enough to find the cells of a target that is measured no more.
-        stored = tables.summaries.of_source(timeframe, code) if is_slow or not row else []
-        tables.summaries.write(
-            Summary(timeframe, code, target, found_here, begin, end, now, origin)
-            for target, found_here in row.items()
-        )
-        gone = [summary for summary in stored if summary.region_to not in row]
-        tables.summaries.delete(gone)
-        counts.summaries_written += len(row)
-        counts.summaries_deleted += len(gone)
-        result[timeframe] = fingerprint
-    return result
-
-
-def _buckets(
-    tables: Tables,
-    code: str,
-    begin: datetime,
-    now: datetime,
-    known: dict[tuple[str, datetime], list[Bucket]],
-) -> Iterator[Bucket]:
-    """The fewest buckets that cover a window; what is `known` is not read again."""
-    for level, starts in windows.cover(begin, now):
-        if any((level, start) not in known for start in starts):
-            known |= {(level, start): [] for start in starts}
-            table = tables.distributions
-            for bucket in table.between(code, level, starts[0], starts[-1], consistent=True):
-                known[level, bucket.start].append(bucket)
-        for start in starts:
-            yield from known[level, start]
-
-
-def _fingerprint(begin: datetime, found: Sequence[Bucket]) -> str:
-    """Of all that a row is computed from."""
-    content = [to_iso(begin)]
-    content += [
-        f"{buckets.key(b.level, b.start, b.method, b.origin)} {b.stored_digest}" for b in found
-    ]
-    return blake2b("\n".join(content).encode(), digest_size=8).hexdigest()
+        table.move(again, other, now)
+    raise ConflictError(
+        f"{checkpoint.region}: another aggregator ran meanwhile; the next run repeats"
+    )

@@ -12,12 +12,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from cloudping.distribution import Distribution
-from cloudping.errors import ItemError
 from cloudping.periods import HOUR, floor
 from cloudping.regions import RegionState
 from cloudping.runs import LOSS_REASONS, REASONS, is_silent
 
-from .rollup import Tables
+from .tables import Tables
 
 NAMESPACE: Final = "CloudPing"
 # So many connects without an answer before a target counts as dead: two runs of a single source.
@@ -72,13 +71,13 @@ def measure(tables: Tables, now: datetime, interval: timedelta = timedelta(hours
     """Reads the catalogue and each source's last whole hour, after the aggregator's run.
 
     `interval` is the aggregator's own: what has died since its last run is news in this one.
+    A bucket that cannot be read is left out; a region that cannot be counts as silent.
     """
-    bad: list[ItemError] = []
-    sources = tables.regions.sources(bad)
+    sources = tables.regions.sources()
     hour = floor(HOUR, now) - timedelta(hours=1)
     earlier = hour - max(timedelta(hours=1), interval)
     last, before = _Hour(), _Hour()
-    silent, late_s = len(bad), 0.0
+    silent, late_s = len(sources.bad), 0.0
     for state in sources:
         since, every = _last_sign(state), timedelta(seconds=state.interval_s)
         if since is None or is_silent(since, state.interval_s, now):
@@ -91,7 +90,7 @@ def measure(tables: Tables, now: datetime, interval: timedelta = timedelta(hours
     lost = sum(count for target, count in last.lost.items() if target not in last.dead)
     connects = lost + last.answered.total()
     return Health(
-        sources=len(sources) + len(bad),
+        sources=len(sources) + len(sources.bad),
         silent_sources=silent,
         failed_runs=max(0, last.due - last.made),
         lateness_s=round(late_s, 1),

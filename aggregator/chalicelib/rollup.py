@@ -1,238 +1,317 @@
 """Brings a source's buckets up to date: hours from runs, days from hours, months from days."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from cloudping.buckets import Bucket, DistributionTable
+from cloudping import buckets
+from cloudping.buckets import Bucket
 from cloudping.codec import digest
 from cloudping.distribution import Distribution, merge
-from cloudping.errors import CloudPingError, ItemError
-from cloudping.periods import DAY, HOUR, MONTH, floor, following
-from cloudping.regions import RegionTable
-from cloudping.runs import Run, RunTable
-from cloudping.summaries import HistoryTable, SummaryTable
-from cloudping.times import to_iso
+from cloudping.errors import ItemError, NewerError
+from cloudping.items import Batch
+from cloudping.periods import DAY, HOUR, MONTH, START_FORMAT, floor, following
 
-from . import hours
-from .hours import Kind, Measured
+from . import schedule
+from .reader import TICK, RunReader
+from .schedule import Kind, RunSamples
+from .tables import ConflictError, Counts, Pass
 
-TICK: Final = timedelta(milliseconds=1)  # the resolution of stored timestamps
-AHEAD: Final = timedelta(minutes=1)  # a run later than this is in the future: clocks differ a bit
+_NEAR: Final = timedelta(hours=3)  # hours so close to each other are read from the table at once
+_AT_ONCE: Final = timedelta(hours=24)  # and so many: at a run a minute, some 10 MB of samples
 
-
-class ConflictError(CloudPingError):
-    """Another aggregator changed a bucket or the state meanwhile; the next run makes it right."""
+Hours = Mapping[datetime, Collection[datetime]]  # each hour, and the runs in it that may be new
 
 
 @dataclass(frozen=True, slots=True)
-class Tables:
-    """The five tables of an installation."""
+class Stored:
+    """What the table holds of one period: by kind, and the keys of what cannot be read."""
 
-    runs: RunTable
-    distributions: DistributionTable
-    summaries: SummaryTable
-    history: HistoryTable
-    regions: RegionTable
+    buckets: dict[Kind, Bucket] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether it was looked at, and no run was found."""
+        return bool(self.buckets) and not self.broken and not self.has_runs
 
-@dataclass(slots=True)
-class Counts:
-    """What a run did; `bad` are raw items that could not be used and were left where they are."""
-
-    runs_read: int = 0
-    buckets_written: int = 0
-    buckets_unchanged: int = 0
-    buckets_kept: int = 0
-    summaries_written: int = 0
-    summaries_deleted: int = 0
-    days_written: int = 0
-    bad: dict[str, ItemError] = field(default_factory=dict)
-
-    def report(self, errors: Iterable[ItemError]) -> None:
-        """Counts each bad item once, however often it is met."""
-        self.bad |= {f"{error.table}/{error.key}": error for error in errors}
-
-    def add(self, part: "Counts") -> None:
-        for name in self.__slots__:
-            value, more = getattr(self, name), getattr(part, name)
-            setattr(self, name, value | more if name == "bad" else value + more)
+    @property
+    def has_runs(self) -> bool:
+        return any(bucket.distribution.runs for bucket in self.buckets.values())
 
 
-class RunReader:
-    """The runs of an hour; those of the last hours of each source are not read twice.
+@dataclass(frozen=True, slots=True)
+class RolledUp:
+    """What a roll-up has come to.
 
-    A run is never changed once it is written, so what was parsed stays true; whether it is all
-    there is says the state's revision: only the process that moved the state last, and so knows
-    of every run until then, may use what it remembers.
+    `done` is the last hour that is done, with all before it that were asked for; None where none
+    is. `days` are the days above them that are over. `open_from` is the first hour in which runs
+    may yet come, or turn out to be missing. `oldest` and `newest` are the times of its runs.
     """
 
-    HOURS: Final = 2
-
-    def __init__(self, table: RunTable) -> None:
-        self._table = table
-        self._known: dict[str, dict[datetime, dict[datetime, Measured]]] = {}
-        self._revision: dict[str, int] = {}
-
-    def begin(self, region: str, revision: int | None) -> None:
-        if revision is None or self._revision.get(region) != revision:
-            self._known[region] = {}
-
-    def end(self, region: str, revision: int) -> None:
-        """The state was moved with all that was read."""
-        self._revision[region] = revision
-
-    def read(
-        self,
-        region: str,
-        hour: datetime,
-        changed: Collection[datetime] | None,
-        now: datetime,
-        counts: Counts,
-    ) -> list[Measured]:
-        """The usable runs of an hour; `changed` are those that may be new, None: any of them."""
-        of_region = self._known.setdefault(region, {})
-        known = of_region.get(hour)
-        first = hour
-        if known is not None and changed is not None:
-            new = [moment for moment in changed if moment not in known]
-            if not new:
-                return list(known.values())
-            first = min(new)
-        batch = self._table.between(region, first, following(HOUR, hour) - TICK)
-        counts.runs_read += len(batch.runs) + len(batch.bad)
-        counts.report(batch.bad)
-        counts.report(
-            in_future(self._table.name, region, run.timestamp)
-            for run in batch.runs
-            if _is_ahead(run, now)
-        )
-        usable = {
-            run.timestamp: hours.measured(run) for run in batch.runs if not _is_ahead(run, now)
-        }
-        of_region[hour] = {**(known or {}), **usable}
-        for old in sorted(of_region)[: -self.HOURS]:
-            if old != hour:
-                del of_region[old]
-        return list(of_region[hour].values())
+    done: datetime | None
+    days: Sequence[datetime]
+    open_from: datetime
+    oldest: datetime | None
+    newest: datetime | None
 
 
-def _is_ahead(run: Run, now: datetime) -> bool:
-    written = now if run.written_at is None else min(now, run.written_at)
-    return run.timestamp > written + AHEAD
+def roll_up(
+    of: Pass,
+    reader: RunReader,
+    hours: Hours,
+    counts: Counts,
+    is_over: Callable[[], bool] = lambda: False,
+    *,
+    must_read: bool = False,
+) -> RolledUp:
+    """Recomputes hours, and the days and months above them that are over.
 
-
-def in_future(table: str, region: str, timestamp: datetime) -> ItemError:
-    """The error of a run whose time had not come when it was written."""
-    key = f"{region}/{to_iso(timestamp)}"
-    return ItemError(table, key, "timestamp", to_iso(timestamp), "a time that has come")
-
-
-class Source:
-    """The roll-up of one source at one moment (by the clock).
-
-    `is_active`: its probe should be running, so that an hour without a run is one that is missing.
-    `open_from` is where the next roll-up has to begin: the first hour in which runs may yet come,
-    or turn out to be missing. `first_run` and `last_run` are the oldest and newest run seen.
+    Stops before the next hour once `is_over` says so. The runs of an hour are read if any is new or
+    any was there before; with `must_read`, in any case.
     """
-
-    def __init__(
-        self, tables: Tables, reader: RunReader, region: str, now: datetime, is_active: bool
-    ) -> None:
-        self._tables, self._reader, self._region = tables, reader, region
-        self._now, self._is_active = now, is_active
-        self._last: tuple[datetime, Measured | None] | None = None
-        self.counts = Counts()
-        self.open_from = now
-        self.first_run: datetime | None = None
-        self.last_run: datetime | None = None
-
-    def roll_up(self, changed: Mapping[datetime, Collection[datetime] | None]) -> list[datetime]:
-        """Recomputes hours, and the days and months above them that are over.
-
-        `changed` maps an hour to its runs that may be new, or to None for any. Returns the days
-        that were recomputed.
-        """
-        done = set()
-        for first, moments in sorted(changed.items()):
-            self._hour(first, moments)
-            done.add(first)
-            # What silent hours after it lacked was reckoned from the run before them.
-            hour = following(HOUR, first)
-            while hour not in changed and hour not in done and self._is_silent(hour):
-                self._hour(hour, None)
-                done.add(hour)
-                hour = following(HOUR, hour)
-        over = []
-        for level, below in ((DAY, HOUR), (MONTH, DAY)):
-            starts = sorted({floor(level, hour) for hour in done})
-            for start in starts:
-                if following(level, start) <= self._now:
-                    self._merge(level, start, below)
-                    over.append((level, start))
-        return [start for level, start in over if level == DAY]
-
-    def _hour(self, hour: datetime, changed: Collection[datetime] | None) -> None:
-        runs = self._reader.read(self._region, hour, changed, self._now, self.counts)
-        for moment in (datetime.fromtimestamp(run.time_s, UTC) for run in runs):
-            self.first_run = min(self.first_run or moment, moment)
-            self.last_run = max(self.last_run or moment, moment)
-        own = sorted((run for run in runs if not run.is_imported), key=lambda run: run.time_s)
-        last, began_before = own[-1] if own else None, False
-        if own and own[0].time_s - hour.timestamp() >= own[0].interval_s:
-            began_before = self._before(hour) is not None
-        found = hours.distributions(runs, hour, self._now, began_before)
-        if not own and self._is_active and (last := self._before(hour)) is not None:
-            gap = hours.silent(last, hour, self._now)
-            if gap is not None:
-                found[last.kind] = gap
-        if last is not None:
-            self._last = (hour, last)
-            if hours.is_open(last, hour, self._now):
-                self.open_from = min(self.open_from, hour)
-        self._write(HOUR, hour, found)
-
-    def _is_silent(self, hour: datetime) -> bool:
-        table = self._tables.distributions
-        stored = table.between(self._region, HOUR, hour, hour, consistent=True)
-        return bool(stored) and not any(bucket.distribution.runs for bucket in stored)
-
-    def _before(self, hour: datetime) -> Measured | None:
-        """The source's last run before the hour."""
-        if self._last is None or self._last[0] != hour - timedelta(hours=1):
-            run = self._tables.runs.latest(self._region, hour - TICK)
-            self._last = (hour - timedelta(hours=1), None if run is None else hours.measured(run))
-        return self._last[1]
-
-    def _merge(self, level: str, start: datetime, below: str) -> None:
-        parts: dict[Kind, list[Distribution]] = {}
-        table = self._tables.distributions
-        last = following(level, start) - TICK
-        for bucket in table.between(self._region, below, start, last, consistent=True):
-            parts.setdefault((bucket.method, bucket.origin), []).append(bucket.distribution)
-        self._write(level, start, {kind: merge(found) for kind, found in parts.items()})
-
-    def _write(self, level: str, start: datetime, found: dict[Kind, Distribution]) -> None:
-        """Writes what differs; never fewer runs over more, for the raw runs may have expired."""
-        table = self._tables.distributions
-        stored = {
-            (bucket.method, bucket.origin): bucket
-            for bucket in table.between(self._region, level, start, start, consistent=True)
+    touched: set[datetime] = set()
+    moments: list[int] = []
+    done, open_from = None, of.now
+    last: tuple[datetime, RunSamples | None] | None = None  # an hour, the last run before it
+    for span in _spans(hours):
+        stored = _stored(of, HOUR, span[0], span[-1])
+        read = {
+            hour: hours[hour]
+            for hour in span
+            if must_read or hours[hour] or stored[hour].broken or stored[hour].has_runs
         }
-        for kind, bucket in stored.items():
-            if kind not in found and not bucket.distribution.runs:
-                found[kind] = merge([])  # it was silent, as we thought, but another kind came
-        for kind, distribution in found.items():
-            old = stored.get(kind)
-            if old is not None and old.distribution.runs > distribution.runs:
-                self.counts.buckets_kept += 1
-            elif old is not None and old.stored_digest == digest(distribution):
-                self.counts.buckets_unchanged += 1
+        readings = dict(reader.read(of.code, read, of.now, counts))
+        silent: list[Bucket] = []
+        for hour in span:
+            if is_over():
+                break
+            runs = readings.get(hour, [])
+            own = schedule.own_runs(runs)
+            if last is None or last[0] != hour:
+                needs_it = schedule.begins_late(runs, hour) and (own or of.source.is_source)
+                last = (hour, _last_before(of, hour) if needs_it else None)
+            before = last[1]
+            after = own[-1] if own else before
+            next_interval_s = 0
+            if after is not None and schedule.ends_early(after, hour, of.now):
+                next_interval_s = _next_interval_s(of, hour, readings)
+            found = schedule.distributions(runs, hour, of.now, before, next_interval_s)
+            if not own and after is not None and of.source.is_source:
+                gap = schedule.silent(after, hour, of.now, next_interval_s)
+                if gap is not None:
+                    found[after.kind] = gap
+            if after is not None and schedule.is_open(after, hour, of.now):
+                open_from = min(open_from, hour)
+            here = stored[hour]
+            changed = _differing(of, HOUR, hour, here, found, counts)
+            if changed and own and following(HOUR, hour) not in hours:
+                # What silent hours after it lacked was reckoned from the run before them. They
+                # come first: the hour itself, once it is written, says that all of it is done.
+                touched |= _follow(of, own[-1], hour, counts)
+            if runs or here.buckets or here.broken:
+                _write(of, changed, here, counts)
             else:
-                bucket = Bucket(self._region, level, start, *kind, distribution)
-                if not table.replace(bucket, old, self._now):
-                    raise ConflictError(
-                        f"{self._region}: another aggregator changed {level} of {start} meanwhile"
-                    )
-                self.counts.buckets_written += 1
+                silent += changed
+            moments += [run.time_s for run in runs]
+            touched.add(hour)
+            last, done = (following(HOUR, hour), after), hour
+        # None of them is stored. If another aggregator makes one of them meanwhile, it moves the
+        # checkpoint, and the next run goes over all of them again.
+        of.tables.distributions.write(silent, of.now)
+        counts.buckets_written += len(silent)
+        if done != span[-1]:
+            break
+    return RolledUp(
+        done=done,
+        days=_merge_up(of, reader, touched, counts),
+        open_from=open_from,
+        oldest=_moment(min(moments, default=None)),
+        newest=_moment(max(moments, default=None)),
+    )
+
+
+def readable(
+    of: Pass, reader: RunReader, level: str, first: datetime, last: datetime, counts: Counts
+) -> list[Bucket]:
+    """The stored buckets; one that cannot be read is made anew from what it was made of.
+
+    Where that is gone, it is reported and left out.
+    """
+    table = of.tables.distributions
+    found = _checked(table.between(of.code, level, first, last, consistent=True))
+    if found.bad:
+        for start in sorted({start for error in found.bad if (start := _start_of(level, error))}):
+            if level == HOUR:
+                _remake(of, reader, start, counts)
+            else:
+                _merge(of, reader, level, start, counts)
+        found = _checked(table.between(of.code, level, first, last, consistent=True))
+        counts.report(found.bad)
+    return found
+
+
+def _remake(of: Pass, reader: RunReader, hour: datetime, counts: Counts) -> None:
+    """Makes an hour anew from its runs, without a look at what rests on it."""
+    (runs,) = [runs for _, runs in reader.read(of.code, {hour: ()}, of.now, counts)]
+    own = schedule.own_runs(runs)
+    before = _last_before(of, hour) if schedule.begins_late(runs, hour) else None
+    after = own[-1] if own else before
+    next_interval_s = _next_interval_s(of, hour, {}) if after is not None else 0
+    found = schedule.distributions(runs, hour, of.now, before, next_interval_s)
+    if not own and after is not None and of.source.is_source:
+        gap = schedule.silent(after, hour, of.now, next_interval_s)
+        if gap is not None:
+            found[after.kind] = gap
+    here = _stored(of, HOUR, hour, hour)[hour]
+    _write(of, _differing(of, HOUR, hour, here, found, counts), here, counts)
+
+
+def _checked(found: Batch[Bucket]) -> Batch[Bucket]:
+    """Raises NewerError: what a newer version wrote is whole, and its figures cannot do without."""
+    for error in found.bad:
+        if isinstance(error, NewerError):
+            raise error
+    return found
+
+
+def _start_of(level: str, error: ItemError) -> datetime | None:
+    """The start in the key of a bucket that cannot be read; None where it has none."""
+    name = str(error.key).partition("/")[2].split("#")
+    try:
+        return datetime.strptime(name[1], START_FORMAT[level]).replace(tzinfo=UTC)
+    except (IndexError, ValueError):
+        return None
+
+
+def _spans(hours: Hours) -> Iterator[list[datetime]]:
+    """The hours in order, cut where what one query reads ends."""
+    span: list[datetime] = []
+    for hour in sorted(hours):
+        if span and (hour - span[-1] > _NEAR or hour - span[0] >= _AT_ONCE):
+            yield span
+            span = []
+        span.append(hour)
+    if span:
+        yield span
+
+
+def _stored(of: Pass, level: str, first: datetime, last: datetime) -> Mapping[datetime, Stored]:
+    """What is stored, by start."""
+    table = of.tables.distributions
+    found = _checked(table.between(of.code, level, first, last, consistent=True))
+    by_start: dict[datetime, Stored] = defaultdict(Stored)
+    for bucket in found:
+        by_start[bucket.start].buckets[bucket.method, bucket.origin] = bucket
+    for error in found.bad:
+        if start := _start_of(level, error):
+            by_start[start].broken.add(str(error.key).partition("/")[2])
+    return by_start
+
+
+def _last_before(of: Pass, hour: datetime) -> RunSamples | None:
+    """The source's last run before the hour."""
+    run = of.tables.runs.latest(of.code, hour - TICK)
+    return None if run is None else schedule.run_samples(run)
+
+
+def _next_interval_s(
+    of: Pass, hour: datetime, readings: Mapping[datetime, Sequence[RunSamples]]
+) -> int:
+    """The schedule of the run that comes next after an hour, or of the source if there is none."""
+    end = following(HOUR, hour)
+    for later in sorted(readings):
+        if later >= end and (own := schedule.own_runs(readings[later])):
+            return own[0].interval_s
+    if of.newest is None or of.newest < end:
+        return of.source.interval_s
+    run = of.tables.runs.first(of.code, end)
+    return 0 if run is None or schedule.run_samples(run).is_imported else run.interval_s
+
+
+def _follow(of: Pass, run: RunSamples, hour: datetime, counts: Counts) -> set[datetime]:
+    """Recomputes the silent hours right after the one that the run is in; returns them."""
+    done: set[datetime] = set()
+    start, size = following(HOUR, hour), timedelta(hours=1)
+    while start <= of.now:
+        stored = _stored(of, HOUR, start, start + size - TICK)
+        end, size = start + size, _AT_ONCE
+        while start < end:
+            here = stored[start]
+            if not here.is_silent:
+                return done
+            next_interval_s = _next_interval_s(of, start, {})
+            gap = schedule.silent(run, start, of.now, next_interval_s)
+            found = {} if gap is None else {run.kind: gap}
+            _write(of, _differing(of, HOUR, start, here, found, counts), here, counts)
+            done.add(start)
+            start = following(HOUR, start)
+    return done
+
+
+def _differing(
+    of: Pass,
+    level: str,
+    start: datetime,
+    stored: Stored,
+    found: dict[Kind, Distribution],
+    counts: Counts,
+) -> list[Bucket]:
+    """What has to be written; never fewer runs over more, for the raw runs may have expired."""
+    # A period that was silent, as we thought, in which another kind came.
+    gone = {
+        kind: merge([])
+        for kind, bucket in stored.buckets.items()
+        if kind not in found and not bucket.distribution.runs
+    }
+    result = []
+    for kind, distribution in {**found, **gone}.items():
+        old = stored.buckets.get(kind)
+        if old is not None and old.distribution.runs > distribution.runs:
+            counts.buckets_kept += 1
+        elif old is not None and old.stored_digest == digest(distribution):
+            counts.buckets_unchanged += 1
+        else:
+            result.append(Bucket(of.code, level, start, *kind, distribution))
+    return result
+
+
+def _write(of: Pass, changed: Sequence[Bucket], stored: Stored, counts: Counts) -> None:
+    """Writes buckets in place of those that were read, or could not be."""
+    table = of.tables.distributions
+    for bucket in changed:
+        key = buckets.key(bucket.level, bucket.start, bucket.method, bucket.origin)
+        if key in stored.broken:
+            table.overwrite(bucket, of.now)
+        elif not table.replace(bucket, stored.buckets.get((bucket.method, bucket.origin)), of.now):
+            raise ConflictError(f"{of.code}: another aggregator changed {key} meanwhile")
+        counts.buckets_written += 1
+
+
+def _merge_up(
+    of: Pass, reader: RunReader, touched: Collection[datetime], counts: Counts
+) -> list[datetime]:
+    """Merges the days and months above the hours that are over; returns the days."""
+    over = []
+    for level in (DAY, MONTH):
+        for start in sorted({floor(level, hour) for hour in touched}):
+            if following(level, start) <= of.now:
+                _merge(of, reader, level, start, counts)
+                over.append((level, start))
+    return [start for level, start in over if level == DAY]
+
+
+def _merge(of: Pass, reader: RunReader, level: str, start: datetime, counts: Counts) -> None:
+    parts: dict[Kind, list[Distribution]] = defaultdict(list)
+    below = HOUR if level == DAY else DAY
+    for bucket in readable(of, reader, below, start, following(level, start) - TICK, counts):
+        parts[bucket.method, bucket.origin].append(bucket.distribution)
+    found = {kind: merge(part) for kind, part in parts.items()}
+    here = _stored(of, level, start, start)[start]
+    _write(of, _differing(of, level, start, here, found, counts), here, counts)
+
+
+def _moment(seconds: int | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -3,31 +3,18 @@
 import json
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
+from math import inf
 from typing import Any
 
 from cloudping import dynamo
-from cloudping.buckets import DistributionTable
 from cloudping.errors import CloudPingError
-from cloudping.regions import RegionTable
-from cloudping.runs import RunTable
 from cloudping.settings import Settings
-from cloudping.summaries import HistoryTable, SummaryTable
-from cloudping.times import from_iso, utc_now
+from cloudping.times import utc_now
 
 from . import aggregate, metrics
-from .rollup import RunReader, Tables
-
-
-def tables(client: Any, prefix: str) -> Tables:
-    """The installation's tables."""
-    return Tables(
-        runs=RunTable(client, prefix),
-        distributions=DistributionTable(client, prefix),
-        summaries=SummaryTable(client, prefix),
-        history=HistoryTable(client, prefix),
-        regions=RegionTable(client, prefix),
-    )
+from .reader import RunReader
+from .tables import Tables, tables
 
 
 @cache
@@ -48,27 +35,37 @@ def say_health(installed: Tables, settings: Settings) -> None:
     print(said, flush=True)  # noqa: T201 - Lambda's log
 
 
-def handle(detail: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+def handle(detail: Mapping[str, Any], settings: Settings, context: Any = None) -> dict[str, Any]:
     """Runs the aggregator; raises UnfinishedError when a source failed, so that Lambda retries.
 
-    `detail` may name `sources` (a list of region codes) and `now` (ISO 8601).
+    `detail` may name `sources` (a list of region codes). `context` is Lambda's, which knows how
+    much time is left; a run that has not enough of it ends before, and the next one goes on.
     """
-    sources, moment = detail.get("sources"), detail.get("now")
+    unknown = set(detail) - {"sources"}
+    if unknown:
+        raise CloudPingError(
+            f"{', '.join(sorted(unknown))} is not usable: an event's detail may have `sources`; "
+            "figures always end now, and `python -m infra backfill` recomputes the past"
+        )
+    sources = detail.get("sources")
     if sources is not None and not (
         isinstance(sources, list) and all(isinstance(code, str) for code in sources)
     ):
         raise CloudPingError(f"sources={sources!r} is not usable: expected a list of region codes")
-    try:
-        now = None if moment is None else from_iso(moment)
-    except (TypeError, ValueError):
-        raise CloudPingError(f"now={moment!r} is not usable: expected ISO 8601 in UTC") from None
     installed, reader = _installed(settings)
-    report = aggregate.run(installed, reader, sources=sources, now=now)
+    report = aggregate.run(
+        installed, reader, sources=sources, remaining_s=partial(remaining_s, context)
+    )
     print(json.dumps({"event": "aggregated", **report}), flush=True)  # noqa: T201 - Lambda's log
-    if sources is None and now is None:  # a run by hand says nothing of the schedule
+    if sources is None:  # a run by hand says nothing of the schedule
         say_health(installed, settings)
     if report["failed"]:
         raise aggregate.UnfinishedError(
             "; ".join(f"{code}: {message}" for code, message in report["failed"].items())
         )
     return report
+
+
+def remaining_s(context: Any) -> float:
+    """Seconds until Lambda ends the function; endless where it is not Lambda's."""
+    return inf if context is None else context.get_remaining_time_in_millis() / 1000

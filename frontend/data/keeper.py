@@ -4,14 +4,14 @@ import gc
 import logging
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, Final
 
 from cloudping.buckets import DistributionTable
 from cloudping.errors import CloudPingError, ItemError
+from cloudping.items import Batch, T
 from cloudping.regions import CATALOGUE, RegionState, RegionTable
 from cloudping.runs import Run, RunTable
 from cloudping.summaries import TIMEFRAMES, Summary, SummaryTable
@@ -112,11 +112,8 @@ class Keeper:
         Of more than `MAX_REGIONS`, those of AWS' catalogue and then the first are taken: a page of
         all pairs grows with the square, and has to be rendered while others wait.
         """
-        bad: list[ItemError] = []
-        states = RegionTable(client, self._prefix).all(bad)
-        for error in bad:
-            log.error("%s", error)
-        broken = {error.key for error in bad}
+        states = _noted(RegionTable(client, self._prefix).all())
+        broken = {error.key for error in states.bad}
         states += [state for state in old.states if state.region.code in broken]
         if len(states) > MAX_REGIONS:
             log.error("%s has %d regions; %d are shown", RegionTable.NAME, len(states), MAX_REGIONS)
@@ -143,7 +140,7 @@ class Keeper:
         for timeframe, matrix in cells.items():
             first = not self._row_due_at
             if first:
-                whole = _readable(partial(table.all, timeframe))
+                whole = _noted(table.all(timeframe))
                 matrix.update(((s.region_from, s.region_to), s) for s in whole)
                 # From now on one row after the other, so that no refresh has much to read.
                 due_at |= {
@@ -160,7 +157,7 @@ class Keeper:
                     due_at[timeframe, code] = now + ROWS_EVERY
                 elif not changed:
                     continue
-                row = _readable(partial(table.of_source, timeframe, code))
+                row = _noted(table.of_source(timeframe, code))
                 for pair in [pair for pair in matrix if pair[0] == code]:
                     del matrix[pair]
                 matrix.update(((s.region_from, s.region_to), s) for s in row)
@@ -182,12 +179,12 @@ class Keeper:
         for state in sources:
             code = state.region.code
             last = old.runs.get(code)
-            fresh: list[Run] = []
+            fresh: Sequence[Run] = []
             if last is None:
                 newest = table.latest(code, now)
                 fresh = [newest] if newest else []
             elif now >= last.timestamp + _interval(last, state):
-                fresh = table.between(code, last.timestamp + timedelta(milliseconds=1), now).runs
+                fresh = table.between(code, last.timestamp + timedelta(milliseconds=1), now)
                 self._stop.wait(self._pause_s)
             if newest_run := (fresh[-1] if fresh else last):
                 runs[code] = newest_run
@@ -203,18 +200,16 @@ class Keeper:
 def _marks(buckets: DistributionTable, code: str) -> Mapping[str, str]:
     """What the aggregator last wrote of a source; nothing where that cannot be read."""
     try:
-        state = buckets.state(code)
+        checkpoint = buckets.checkpoint(code)
     except ItemError as error:
         log.error("%s", error)
         return {}
-    return state.written if state else {}
+    return checkpoint.written if checkpoint else {}
 
 
-def _readable(read: Callable[[list[ItemError]], list[Summary]]) -> list[Summary]:
+def _noted(found: Batch[T]) -> Batch[T]:
     """What could be read; an item that makes no sense is named in the log and left out."""
-    bad: list[ItemError] = []
-    found = read(bad)
-    for error in bad:
+    for error in found.bad:
         log.error("%s", error)
     return found
 

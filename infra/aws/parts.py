@@ -247,7 +247,10 @@ class TargetsPart:
 
     def carry_out(self) -> None:
         home, table = self.account.installation.home_region, region_table(self.account)
-        if added := register(table, session(), home, self.status):
+        added = register(table, session(), home, self.status)
+        if added.bad:
+            raise added.bad[0]
+        if added:
             self.report.changes += len(added)
             self.report.say(f"added as targets: {', '.join(state.region.code for state in added)}")
         for state in table.all():

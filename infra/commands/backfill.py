@@ -15,15 +15,16 @@ from pathlib import Path
 from cloudping import dynamo
 from cloudping.errors import CloudPingError, UnknownRegionError
 from cloudping.periods import DAY, HOUR, floor, following
-from cloudping.regions import RegionState, suggest
+from cloudping.regions import RegionState, provisional, suggest
 from cloudping.settings import load
 from cloudping.summaries import TIMEFRAMES
 from cloudping.times import utc_now
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "aggregator"))  # as Lambda has it
-from chalicelib import aggregate
-from chalicelib.rollup import Counts, RunReader, Source, Tables
-from chalicelib.trigger import tables
+from chalicelib.reader import RunReader
+from chalicelib.rollup import roll_up
+from chalicelib.rows import renew, write_days
+from chalicelib.tables import Counts, Pass, Tables, tables
 
 Say = Callable[[str], None]
 
@@ -92,24 +93,29 @@ def recompute(
     known = {state.region.code: state for state in installed.regions.all()}
     total = Counts()
     for number, (code, hours) in enumerate(work.items(), 1):
-        # A new reader: what is recomputed is read.
-        reader = RunReader(installed.runs)
+        counts = Counts()
+        reader = RunReader(installed.runs)  # a new one: what is recomputed is read
         reader.begin(code, None)
-        is_active = code in known and known[code].is_source
-        source = Source(installed, reader, code, now, is_active)
-        days: dict[datetime, dict[datetime, Collection[datetime] | None]] = {}
+        source = known.get(code) or RegionState(
+            provisional(code, code), is_source=False, is_target=False
+        )
+        of = Pass(installed, source, now, source.latest_data)
+        days: dict[datetime, dict[datetime, Collection[datetime]]] = {}
         for hour in sorted(hours):
-            days.setdefault(floor(DAY, hour), {})[hour] = None
+            days.setdefault(floor(DAY, hour), {})[hour] = ()
+        moments: list[datetime] = []
         for done, (day, of_day) in enumerate(days.items(), 1):
-            aggregate.roll_up(installed, source, code, of_day)
+            rolled = roll_up(of, reader, of_day, counts, must_read=True)
+            write_days(of, reader, rolled.days, counts)
+            moments += [moment for moment in (rolled.oldest, rolled.newest) if moment is not None]
             say(
                 f"{number}/{len(work)} {code} {day:%Y-%m-%d} ({done}/{len(days)} days): "
-                f"{source.counts.runs_read} runs read, "
-                f"{source.counts.buckets_written} buckets written"
+                f"{counts.runs_read} runs read, {counts.buckets_written} buckets written"
             )
-        aggregate.renew(installed, source.counts, code, now, TIMEFRAMES, {})
-        _note_data(installed, known.get(code), source)
-        total.add(source.counts)
+        renew(of, reader, TIMEFRAMES, {}, counts)
+        if code in known and moments:
+            _note_data(installed, source, min(moments), max(moments), now)
+        total.add(counts)
     say(
         f"done: {total.runs_read} runs read, {total.buckets_written} buckets written, "
         f"{total.buckets_unchanged} unchanged, {total.buckets_kept} kept (fewer raw runs than "
@@ -120,16 +126,17 @@ def recompute(
     return total
 
 
-def _note_data(installed: Tables, region: RegionState | None, source: Source) -> None:
+def _note_data(
+    installed: Tables, region: RegionState, oldest: datetime, newest: datetime, now: datetime
+) -> None:
     """Makes known that a source has older or newer data than was thought."""
-    if region is None or source.first_run is None or source.last_run is None:
-        return
     code = region.region.code
-    earliest = min(source.first_run, region.earliest_data or source.first_run)
-    latest = max(source.last_run, region.latest_data or source.last_run)
+    earliest = min(oldest, region.earliest_data or oldest)
+    latest = max(newest, region.latest_data or newest)
     if (earliest, latest) != (region.earliest_data, region.latest_data):
         installed.regions.note_data(code, earliest, latest)
-    state = installed.distributions.state(code)
-    if state is not None and (state.earliest is None or state.earliest > earliest):
+    table = installed.distributions
+    checkpoint = table.checkpoint(code)
+    if checkpoint and (checkpoint.earliest is None or checkpoint.earliest > earliest):
         # If the aggregator moves it at this very moment, only this is lost.
-        installed.distributions.put_state(replace(state, earliest=floor(HOUR, earliest)), state)
+        table.move(replace(checkpoint, earliest=floor(HOUR, earliest)), checkpoint, now)

@@ -36,7 +36,7 @@ from cloudping.times import from_iso, utc_now
 from infra.commands.backfill import recompute
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "aggregator"))  # as Lambda has it
-from chalicelib.trigger import tables
+from chalicelib.tables import tables
 
 AFTER_THE_HOUR: Final = timedelta(seconds=30)
 INTERVAL_S: Final = 6 * 3600  # the original's schedule: cron 0,6,12,18 (its ping_from_region)
@@ -131,7 +131,7 @@ def put(table: RunTable, run: Run) -> bool:
     Up to November 2026 an import stored it at the full hour, where a probe may have one as well.
     """
     hour = floor(HOUR, run.timestamp)
-    at_the_hour = table.between(run.region, hour, hour).runs
+    at_the_hour = table.between(run.region, hour, hour)
     if any(there.method == METHOD_IMPORTED for there in at_the_hour):
         return False
     return table.put_once(run)
@@ -139,9 +139,9 @@ def put(table: RunTable, run: Run) -> bool:
 
 def unseen(table: RegionTable, sources: Collection[str]) -> Iterator[str]:
     """A line for each source that was imported and that no page's matrix has, with what to do."""
-    bad: list[ItemError] = []
-    known = {state.region.code: state for state in table.all(bad)}
-    broken = {str(error.key) for error in bad}
+    states = table.all()
+    known = {state.region.code: state for state in states}
+    broken = {str(error.key) for error in states.bad}
     for code in sources:
         if code in broken:
             yield f"{code}: imported, but its item in {table.name} is broken, so no page shows it"

@@ -136,9 +136,9 @@ def look(found: Account, codes: Sequence[str], now: datetime) -> Status:
     home = found.installation.home_region
     functions = [function(found, app, home, now) for app in (AGGREGATOR, WATCH)]
     counted = [
-        state.watermark
+        state.ingested_until
         for code in answers
-        if (state := DistributionTable(client, prefix).state(code)) is not None
+        if (state := DistributionTable(client, prefix).checkpoint(code)) is not None
     ]
     counted_until = min(counted, default=None)
     shown = site(found)

@@ -284,7 +284,7 @@ def _stalls(scope: Scope) -> Iterator[Finding]:
     made = [
         run
         for state in scope.sources
-        for run in table.between(state.region.code, end - timedelta(hours=1), scope.now).runs
+        for run in table.between(state.region.code, end - timedelta(hours=1), scope.now)
     ]
     said = stalls.of(made)
     yield Finding("error bound", True, str(said).removeprefix("stalls: "))

@@ -21,21 +21,22 @@ from typing import Any
 import numpy as np
 
 from cloudping import dynamo, planet, runs, windows
-from cloudping.buckets import Bucket, DistributionTable, State
+from cloudping.buckets import Bucket, Checkpoint, DistributionTable
 from cloudping.codec import digest
 from cloudping.distribution import Distribution, from_attempts, merge
 from cloudping.figures import figures
+from cloudping.items import Batch
 from cloudping.periods import DAY, HOUR, MONTH, floor, following
-from cloudping.regions import CATALOGUE, Region
+from cloudping.regions import CATALOGUE, Region, RegionState
 from cloudping.runs import METHOD_KERNEL, ORIGIN_SIMULATED, Run, RunTable, TargetResult
 from cloudping.summaries import TIMEFRAMES, Day, HistoryTable
 from cloudping.times import utc_now
 from infra.local.server import LocalError
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "aggregator"))  # as Lambda has it
-from chalicelib import aggregate
-from chalicelib.rollup import Counts
-from chalicelib.trigger import tables
+from chalicelib.reader import RunReader
+from chalicelib.rows import renew
+from chalicelib.tables import Counts, Pass, tables
 
 ATTEMPTS = 5
 RAW_INTERVAL = timedelta(minutes=60)  # the cadence of the past: 120 samples a day allow a P99
@@ -74,7 +75,7 @@ def write_day(
     Yields (done, all) of the sources that were missing.
     """
     table = DistributionTable(client)
-    missing = [place.code for place in sources if table.state(place.code) is None]
+    missing = [place.code for place in sources if table.checkpoint(place.code) is None]
     return _each(_write_day, missing, targets)
 
 
@@ -83,7 +84,7 @@ def write_year(
 ) -> Iterator[tuple[int, int]]:
     """The rest of the buckets, and all timeframes of the matrix; yields as above."""
     table = DistributionTable(client)
-    states = {place.code: table.state(place.code) for place in sources}
+    states = {place.code: table.checkpoint(place.code) for place in sources}
     missing = [
         code
         for code, state in states.items()
@@ -152,8 +153,8 @@ class _OwnTable(DistributionTable):
 
     def between(
         self, region: str, level: str, first: datetime, last: datetime, *, consistent: bool = False
-    ) -> list[Bucket]:
-        return [b for b in self._written if b.level == level and first <= b.start <= last]
+    ) -> Batch[Bucket]:
+        return Batch(b for b in self._written if b.level == level and first <= b.start <= last)
 
 
 def _write_day(source: str, targets: tuple[str, ...]) -> None:
@@ -190,7 +191,7 @@ def year_of(client: Any, source: str, targets: tuple[str, ...], now: datetime) -
         *_kept(days, now),
         *_months(source, days, now),
     ]
-    state = DistributionTable(client).state(source)
+    state = DistributionTable(client).checkpoint(source)
     _finish(client, source, made, TIMEFRAMES, state, days[0].start, now)
 
 
@@ -213,7 +214,7 @@ def _finish(
     source: str,
     made: Iterable[Bucket],
     timeframes: Sequence[str],
-    state: State | None,
+    state: Checkpoint | None,
     begin: datetime,
     now: datetime,
 ) -> None:
@@ -222,11 +223,12 @@ def _finish(
     table.write(made, now)
     installed = replace(tables(client, ""), distributions=table)
     before = {} if state is None else state.written
-    written = aggregate.renew(installed, Counts(), source, now, timeframes, before)
+    of = Pass(installed, RegionState(CATALOGUE[source], is_source=True, is_target=True), now)
+    written = renew(of, RunReader(installed.runs), timeframes, before, Counts())
     hour = floor(HOUR, now)
     installed.regions.note_data(source, begin, hour)
-    after = State(source, hour, hour, begin, written)
-    if not table.put_state(after, state):
+    after = Checkpoint(source, hour, hour, begin, written)
+    if table.move(after, state, now) is None:
         raise LocalError(f"{source}: an aggregator wrote its figures meanwhile; start again")
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 from chalicelib.sweep import Measured, Plan, Target, measure
 
 from cloudping import dynamo, planet, runs
-from cloudping.errors import CloudPingError, ItemError
+from cloudping.errors import CloudPingError
 from cloudping.regions import CATALOGUE, RegionTable, partition_of
 from cloudping.runs import METHOD_KERNEL, ORIGIN_SIMULATED, Attempt, Run, RunTable, TargetResult
 from cloudping.settings import Settings
@@ -159,14 +159,14 @@ def find_targets(settings: Settings) -> dict[str, Target]:
     """
     if settings.probe_targets:
         return {code: Target(CATALOGUE[code].endpoint) for code in settings.probe_targets}
-    bad: list[ItemError] = []
     try:
         table = RegionTable(client(settings), settings.table_prefix)
-        active = {state.region.code: Target(state.region.endpoint) for state in table.targets(bad)}
+        states = table.targets()
     except Exception as error:  # whatever it is: what is not measured now is lost
         log("targets_unreadable", error=str(error), instead="the whole catalogue")
         return {code: Target(region.endpoint) for code, region in CATALOGUE.items()}
-    for broken in bad:
+    active = {state.region.code: Target(state.region.endpoint) for state in states}
+    for broken in states.bad:
         log("target_unreadable", error=str(broken), instead="its endpoint in the catalogue")
         if (code := str(broken.key)) in CATALOGUE:
             active[code] = Target(CATALOGUE[code].endpoint)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from chalicelib import aggregate
-from chalicelib.rollup import RunReader, Tables
-from chalicelib.trigger import tables
+from chalicelib.reader import RunReader
+from chalicelib.tables import Tables, tables
 
 from cloudping import dynamo, runs
 from cloudping.regions import CATALOGUE, RegionState
@@ -84,7 +84,7 @@ class Installation:
     def truth(self, target: str, start: datetime, end: datetime) -> np.ndarray[Any, Any]:
         """The pair's raw latencies, to 0.01 ms."""
         batch = self.tables.runs.between(SOURCE, start, end)
-        values = [s.latency_ms for run in batch.runs for s in runs.samples(run, target)]
+        values = [s.latency_ms for run in batch for s in runs.samples(run, target)]
         exact = np.array([value for value in values if value is not None], np.float64)
         rounded: np.ndarray[Any, Any] = np.rint(exact * 100) / 100
         return rounded

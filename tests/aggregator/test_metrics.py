@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chalicelib import metrics, trigger
+from chalicelib import metrics
 from chalicelib.metrics import Health
+from chalicelib.tables import tables
 
 from cloudping.buckets import Bucket, DistributionTable
 from cloudping.distribution import from_attempts
@@ -67,7 +68,7 @@ def test_health_of_three_sources(dynamodb: Any) -> None:
     add_source(dynamodb, "sa-east-1", None)  # never wrote
     add_hour(dynamodb, "us-east-1", runs=12, scheduled=12, lost=0)
     add_hour(dynamodb, "eu-west-1", runs=4, scheduled=12, lost=20)
-    health = metrics.measure(trigger.tables(dynamodb, ""), NOW)
+    health = metrics.measure(tables(dynamodb, ""), NOW)
     assert health == Health(
         sources=3, silent_sources=2, failed_runs=8, lateness_s=120.0, loss_pct=20.0
     )
@@ -75,7 +76,7 @@ def test_health_of_three_sources(dynamodb: Any) -> None:
 
 def test_a_slow_schedule_is_not_silent_between_its_runs(dynamodb: Any) -> None:
     add_source(dynamodb, "us-east-1", NOW - timedelta(hours=5), interval_s=6 * 3600)
-    health = metrics.measure(trigger.tables(dynamodb, ""), NOW)
+    health = metrics.measure(tables(dynamodb, ""), NOW)
     assert (health.silent_sources, health.lateness_s, health.loss_pct) == (0, 0.0, None)
 
 
@@ -89,7 +90,7 @@ def test_a_source_is_given_three_intervals_from_when_it_got_its_schedule(dynamod
     noted = table.sources()[0].source_since
     assert noted is not None
     for age, expected in ((timedelta(minutes=16), 0), (timedelta(minutes=18), 2)):
-        health = metrics.measure(trigger.tables(dynamodb, ""), noted + age)
+        health = metrics.measure(tables(dynamodb, ""), noted + age)
         assert health.silent_sources == expected
         assert health.lateness_s < 1800
 
@@ -98,13 +99,13 @@ def test_a_dead_target_is_news_once_and_no_loss_of_the_others(dynamodb: Any) -> 
     for code in ("us-east-1", "sa-east-1"):
         add_source(dynamodb, code, NOW - timedelta(minutes=5))
         add_hour(dynamodb, code, runs=12, scheduled=12, lost=0, dead="me-south-1")
-    first = metrics.measure(trigger.tables(dynamodb, ""), NOW)
+    first = metrics.measure(tables(dynamodb, ""), NOW)
     assert (first.dead_targets, first.newly_dead, first.loss_pct) == (
         ("me-south-1",), ("me-south-1",), 0.0,
     )  # fmt: skip
     before = LAST_HOUR - timedelta(hours=1)
     add_hour(dynamodb, "us-east-1", runs=12, scheduled=12, lost=0, dead="me-south-1", hour=before)
-    later = metrics.measure(trigger.tables(dynamodb, ""), NOW)
+    later = metrics.measure(tables(dynamodb, ""), NOW)
     assert (later.dead_targets, later.newly_dead, later.loss_pct) == (("me-south-1",), (), 0.0)
     said = json.loads(metrics.line(later, "cloudping", NOW))
     assert (said["dead_targets"], said["NewlyDeadTargets"]) == (["me-south-1"], 0)
@@ -115,9 +116,9 @@ def test_a_slow_aggregator_tells_of_all_that_died_since_its_last_run(dynamodb: A
     for hours in (0, 1, 2):
         hour = LAST_HOUR - timedelta(hours=hours)
         add_hour(dynamodb, "us-east-1", 12, 12, lost=0, dead="me-south-1", hour=hour)
-    tables = trigger.tables(dynamodb, "")
-    assert metrics.measure(tables, NOW).newly_dead == ()
-    assert metrics.measure(tables, NOW, timedelta(hours=6)).newly_dead == ("me-south-1",)
+    installed = tables(dynamodb, "")
+    assert metrics.measure(installed, NOW).newly_dead == ()
+    assert metrics.measure(installed, NOW, timedelta(hours=6)).newly_dead == ("me-south-1",)
 
 
 def test_a_target_that_one_source_reaches_is_not_dead(dynamodb: Any) -> None:
@@ -125,7 +126,7 @@ def test_a_target_that_one_source_reaches_is_not_dead(dynamodb: Any) -> None:
         add_source(dynamodb, code, NOW - timedelta(minutes=5))
     add_hour(dynamodb, "us-east-1", runs=12, scheduled=12, lost=0, dead="me-south-1")
     add_hour(dynamodb, "sa-east-1", runs=12, scheduled=12, lost=0, target="me-south-1")
-    health = metrics.measure(trigger.tables(dynamodb, ""), NOW)
+    health = metrics.measure(tables(dynamodb, ""), NOW)
     assert health.dead_targets == ()
     assert health.loss_pct == pytest.approx(100 * 60 / 180, abs=0.001)
 
@@ -134,7 +135,7 @@ def test_a_source_whose_item_is_broken_counts_as_silent(dynamodb: Any) -> None:
     add_source(dynamodb, "us-east-1", NOW - timedelta(minutes=5))
     broken = {"region": {"S": "eu-west-9"}, "active_from": {"S": "True"}}
     dynamodb.put_item(TableName="cloudping_regions", Item=broken)
-    health = metrics.measure(trigger.tables(dynamodb, ""), NOW)
+    health = metrics.measure(tables(dynamodb, ""), NOW)
     assert (health.sources, health.silent_sources) == (2, 1)
 
 

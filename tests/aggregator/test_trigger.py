@@ -33,9 +33,9 @@ def test_an_event_makes_a_run_and_one_line_of_json(
     install: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install.add(a_run(START))
-    report = aggregate(event({"sources": [SOURCE], "now": "2026-11-18T23:03:00.000Z"}), None)
+    report = aggregate(event({"sources": [SOURCE]}), None)
     assert report["sources"] == 1
-    assert install.cells()["us-east-1"].figures.samples == 2
+    assert install.cells("1Y")["us-east-1"].figures.samples == 2
     logged = json.loads(capsys.readouterr().out.splitlines()[0])
     assert logged["event"] == "aggregated"
     assert (logged["runs_read"], logged["bad_items"], logged["failed"]) == (1, 0, {})
@@ -57,8 +57,8 @@ def test_a_source_that_failed_fails_the_invocation_after_the_others(
     ("detail", "message"),
     [
         ({"sources": "us-east-1"}, "sources='us-east-1' is not usable"),
-        ({"now": "noon"}, "now='noon' is not usable"),
-        ({"now": 5}, "now=5 is not usable"),
+        ({"now": "2026-11-18T23:03:00.000Z"}, "now is not usable: .* figures always end now"),
+        ({"source": "us-east-1"}, "source is not usable: an event's detail may have `sources`"),
     ],
 )
 def test_a_wrong_detail_says_what_is_wrong(detail: dict[str, Any], message: str) -> None:

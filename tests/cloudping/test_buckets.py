@@ -7,7 +7,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from cloudping.buckets import DistributionTable, State, from_item, to_item
+from cloudping.buckets import Checkpoint, DistributionTable, from_item, to_item
 from cloudping.codec import digest
 from cloudping.errors import ItemError
 from cloudping.periods import DAY, HOUR, MONTH
@@ -74,7 +74,7 @@ def test_a_range_holds_all_methods_of_its_first_and_last_start_only(
     ]
     stored += [bucket(made([]), SIX.replace(hour=0), DAY)]
     table.write(stored, SIX)
-    table.put_state(State("eu-west-1", SIX, SIX), None)
+    table.move(Checkpoint("eu-west-1", SIX, SIX), None, SIX)
     found = table.between("eu-west-1", HOUR, hours[1], hours[3])
     assert [(b.start, b.method) for b in found] == [
         (start, method) for start in hours[1:4] for method in ("kernel-1", "original-1")
@@ -95,14 +95,14 @@ def test_a_writer_that_read_an_older_bucket_does_not_win(table: DistributionTabl
 
 
 def test_the_state_is_kept_and_only_its_reader_can_move_it(table: DistributionTable) -> None:
-    assert table.state("eu-west-1") is None
-    state = State(
+    assert table.checkpoint("eu-west-1") is None
+    state = Checkpoint(
         "eu-west-1", SIX, SIX + timedelta(minutes=1), SIX - timedelta(days=3), {"1D": "abc"}
     )
-    assert table.put_state(state, None)
-    assert not table.put_state(state, None)
-    read = table.state("eu-west-1")
+    assert table.move(state, None, SIX)
+    assert not table.move(state, None, SIX)
+    read = table.checkpoint("eu-west-1")
     assert read is not None
-    assert read == replace(state, revision=1)
-    assert table.put_state(read, read)
-    assert not table.put_state(read, read)
+    assert read == replace(state, revision=1, updated_at=SIX)
+    assert table.move(read, read, SIX)
+    assert not table.move(read, read, SIX)

@@ -191,7 +191,7 @@ def test_first_run_of_an_event_wins(dynamodb: Any) -> None:
     table = RunTable(dynamodb)
     assert table.put_once(a_run())
     assert not table.put_once(a_run(wall_ms=9.0))
-    assert table.between("us-east-1", NOON, NOON).runs == [a_run()]
+    assert table.between("us-east-1", NOON, NOON) == [a_run()]
 
 
 def test_between_is_inclusive_ordered_and_of_one_source(dynamodb: Any) -> None:
@@ -201,7 +201,7 @@ def test_between_is_inclusive_ordered_and_of_one_source(dynamodb: Any) -> None:
         table.put_once(a_run(at=moment))
         table.put_once(a_run("eu-west-1", at=moment))
     batch = table.between("us-east-1", times[1], times[2])
-    assert [r.timestamp for r in batch.runs] == times[1:3]
+    assert [r.timestamp for r in batch] == times[1:3]
     assert batch.bad == []
 
 
@@ -213,7 +213,7 @@ def test_bad_items_are_reported_and_the_others_read(dynamodb: Any) -> None:
         TableName="PingTest", Item={"region": {"S": "us-east-1"}, "timestamp": {"S": stamp}}
     )
     batch = table.between("us-east-1", NOON, NOON + timedelta(hours=1))
-    assert len(batch.runs) == 1
+    assert len(batch) == 1
     assert [error.attribute for error in batch.bad] == ["partition"]
     assert table.latest("us-east-1", NOON + timedelta(hours=1)) == a_run()
 

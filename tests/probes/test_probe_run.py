@@ -56,7 +56,7 @@ def logged(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 def test_simulated_run_is_stored_as_such(store: Any) -> None:
     answer = probe_run.run(EVENT_TIME, settings_of(**SIMULATED))
-    (run,) = RunTable(store).between("us-east-1", SCHEDULED, SCHEDULED).runs
+    (run,) = RunTable(store).between("us-east-1", SCHEDULED, SCHEDULED)
     assert (run.origin, run.method, run.interval_s) == ("simulated", METHOD_KERNEL, 300)
     assert run.results["eu-west-1"].attempts == planet.connects(
         "us-east-1", "eu-west-1", SCHEDULED, 5
@@ -117,16 +117,16 @@ def test_a_repeated_event_leaves_the_first_run_as_it_is(
 ) -> None:
     settings = settings_of(**SIMULATED)
     assert probe_run.run(EVENT_TIME, settings)["written"]
-    first = RunTable(store).between("us-east-1", SCHEDULED, SCHEDULED).runs
+    first = RunTable(store).between("us-east-1", SCHEDULED, SCHEDULED)
     assert not probe_run.run("2026-11-20T06:05:41Z", settings)["written"]
-    assert RunTable(store).between("us-east-1", SCHEDULED, SCHEDULED).runs == first
+    assert RunTable(store).between("us-east-1", SCHEDULED, SCHEDULED) == first
     assert [line["event"] for line in logged(capsys)] == ["run", "run", "discarded"]
 
 
 def test_the_logged_line_is_the_run(store: Any, capsys: pytest.CaptureFixture[str]) -> None:
     probe_run.run(EVENT_TIME, settings_of(**SIMULATED))
     (line,) = logged(capsys)
-    (stored,) = RunTable(store).between("us-east-1", SCHEDULED, SCHEDULED).runs
+    (stored,) = RunTable(store).between("us-east-1", SCHEDULED, SCHEDULED)
     assert runs.from_json(json.dumps(line["run"])) == stored
 
 
@@ -182,7 +182,7 @@ def test_an_unreadable_secret_costs_the_writing_only(
     assert set(said[-1]["run"]["results"]) == set(CATALOGUE)
     table = RunTable(dynamodb)
     assert put_missing(table, lines, SCHEDULED, SCHEDULED).put == 1
-    (stored,) = table.between("us-east-1", SCHEDULED, SCHEDULED).runs
+    (stored,) = table.between("us-east-1", SCHEDULED, SCHEDULED)
     assert stored.results["eu-west-1"].attempts == planet.connects(
         "us-east-1", "eu-west-1", SCHEDULED, 5
     )
@@ -206,7 +206,7 @@ def test_a_region_that_the_catalogue_lacks_fails_no_simulated_probe(
     for place in (CATALOGUE["eu-west-1"], provisional("mx-west-9", "Mexico (West)")):
         table.put(RegionState(place, is_source=False, is_target=True))
     probe_run.run(EVENT_TIME, settings_of(**{**SIMULATED, "PROBE_TARGETS": ""}))
-    (run,) = RunTable(store).between("us-east-1", SCHEDULED, SCHEDULED).runs
+    (run,) = RunTable(store).between("us-east-1", SCHEDULED, SCHEDULED)
     assert [a.reason for a in run.results["mx-west-9"].attempts] == ["local_error"] * 5
     assert run.results["eu-west-1"].attempts == planet.connects(
         "us-east-1", "eu-west-1", SCHEDULED, 5

@@ -13,8 +13,8 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectTimeoutError
 from chalicelib import aggregate, probe_run
-from chalicelib.rollup import RunReader
-from chalicelib.trigger import tables
+from chalicelib.reader import RunReader
+from chalicelib.tables import tables
 
 from cloudping import dynamo
 from cloudping.regions import CATALOGUE, RegionState, RegionTable
@@ -134,7 +134,7 @@ class Pipeline:
         return aggregate.run(self._tables, self.reader, clock=lambda: at)
 
     def runs(self, start: datetime, end: datetime, region: str = SOURCE) -> list[Any]:
-        return RunTable(self.wire.client).between(region, start, end).runs
+        return RunTable(self.wire.client).between(region, start, end)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from chalicelib import probe_run
 from chalicelib.probe_run import EventTimeError
-from chalicelib.rollup import RunReader
+from chalicelib.reader import RunReader
 
 from cloudping.runs import RunTable
 from cloudping.times import floor_hour, floor_minute, to_iso, utc_now

@@ -88,7 +88,7 @@ class Probe:
         return said.splitlines(), process.returncode
 
     def stored(self, moment: datetime) -> list[Any]:
-        return self.table.between("eu-west-1", moment, moment).runs
+        return self.table.between("eu-west-1", moment, moment)
 
 
 @pytest.mark.parametrize(("fault", "stored"), [(proxy.KILLED_BEFORE, 0), (proxy.KILLED_AFTER, 1)])

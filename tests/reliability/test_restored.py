@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from chalicelib.trigger import tables
+from chalicelib.tables import tables
 
 from cloudping.regions import CATALOGUE, RegionState, RegionTable
 from cloudping.runs import RunTable

@@ -67,9 +67,9 @@ def compare(client: Any, logged: Mapping[Event, list[Run]]) -> Report:
         batch = RunTable(client).between(source, FIRST, LAST)
         report.wrong += [str(error) for error in batch.bad]
         of_source = {event: made for event, made in logged.items() if event[0] == source}
-        _runs(report, of_source, batch.runs)
+        _runs(report, of_source, batch)
         # From here on, the truth is what was logged: one run an event, the one that was stored.
-        truth = _truth(batch.runs)
+        truth = _truth(batch)
         _buckets(report, client, source, truth)
         _cells(report, client, source, truth)
     return report

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from cloudping import account, dynamo
 from cloudping.account import ENABLED, region_status, register
-from cloudping.errors import CloudPingError, ItemError
+from cloudping.errors import CloudPingError
+from cloudping.items import Batch
 from cloudping.regions import CATALOGUE, RegionState, RegionTable, partition_of
 from cloudping.runs import RunTable
 from cloudping.settings import Settings
@@ -41,18 +42,16 @@ def run(function_arn: str, settings: Settings) -> dict[str, Any]:
     table = RegionTable(client, settings.table_prefix)
     runs = RunTable(client, settings.table_prefix)
     failed: list[str] = []
-    bad: list[ItemError] = []
-    added: list[RegionState] = []
-    states: list[RegionState] = []
+    added: Batch[RegionState] = Batch()
+    states: Batch[RegionState] = Batch()
     sources: list[str] = []
     told: list[str] = []
 
     with noted(failed, "the account's regions"):
         status = region_status(boto3, settings.home_region)
-        added = register(table, boto3, settings.home_region, status, is_announced=False, bad=bad)
+        added = register(table, boto3, settings.home_region, status, is_announced=False)
     with noted(failed, "the table of regions"):
-        bad.clear()
-        states = table.all(bad)
+        states = table.all()
     for state in foreign(states, settings.home_region):
         with noted(failed, state.region.code):
             if note_if_it_writes(state, table, runs, utc_now()):
@@ -63,7 +62,7 @@ def run(function_arn: str, settings: Settings) -> dict[str, Any]:
             for state in unknown:  # killed before this, the operator is told twice
                 table.note_announced(state.region.code)
                 told.append(state.region.code)
-    failed += map(str, bad)
+    failed += map(str, states.bad or added.bad)
     report = {
         "targets_added": [state.region.code for state in added],
         "sources_added": sources,

@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from cloudping import dynamo
-from cloudping.buckets import DistributionTable, State
+from cloudping.buckets import Checkpoint, DistributionTable
 from cloudping.regions import CATALOGUE, RegionState, RegionTable
 from cloudping.runs import RunTable
 from cloudping.settings import load
@@ -88,8 +88,8 @@ def test_figures_are_read_anew_where_the_aggregator_marks_a_change(dynamodb: Any
     fill(dynamodb)
     now = this_minute()
     buckets = DistributionTable(dynamodb)
-    first = State("us-east-1", now, now, written=dict.fromkeys(TIMEFRAMES, "a"))
-    assert buckets.put_state(first, None)
+    first = Checkpoint("us-east-1", now, now, written=dict.fromkeys(TIMEFRAMES, "a"))
+    assert buckets.move(first, None, now)
     keeper = Keeper(lambda: dynamodb, "", 60)
     keeper.refresh()
     pair = ("us-east-1", "eu-west-1")
@@ -101,9 +101,9 @@ def test_figures_are_read_anew_where_the_aggregator_marks_a_change(dynamodb: Any
     SummaryTable(dynamodb).write(changed)
     keeper.refresh()
     assert keeper.snapshot.cells["1D"][pair].figures.samples == 1438
-    stored = buckets.state("us-east-1")
+    stored = buckets.checkpoint("us-east-1")
     assert stored is not None
-    assert buckets.put_state(replace(stored, written={**stored.written, "1D": "b"}), stored)
+    assert buckets.move(replace(stored, written={**stored.written, "1D": "b"}), stored, now)
     keeper.refresh()
     assert keeper.snapshot.cells["1D"][pair].figures.samples == 7
     assert keeper.snapshot.cells["1W"][pair].figures.samples == 1438
@@ -114,8 +114,8 @@ def test_every_row_is_read_anew_in_its_turn(dynamodb: Any) -> None:
     now = this_minute()
     buckets = DistributionTable(dynamodb)
     for source in ("us-east-1", "eu-west-1", "ap-northeast-1"):
-        assert buckets.put_state(
-            State(source, now, now, written=dict.fromkeys(TIMEFRAMES, "a")), None
+        assert buckets.move(
+            Checkpoint(source, now, now, written=dict.fromkeys(TIMEFRAMES, "a")), None, now
         )
     keeper = Keeper(lambda: dynamodb, "", 60)
     clock = [now]

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from chalicelib import metrics, trigger
+from chalicelib import metrics
+from chalicelib.tables import tables
 
 from cloudping.regions import CATALOGUE, RegionState, RegionTable
 from tests.aggregator.test_metrics import add_hour
@@ -90,7 +91,7 @@ class Installation:
                 runs = 12 if hour > START else 8
                 add_hour(self.dynamodb, code, runs, runs, lost=0, dead=dead(hour), hour=hour)
                 self.table.note_data(code, START, now - 4 * MINUTE)
-        health = metrics.measure(trigger.tables(self.dynamodb, ""), now)
+        health = metrics.measure(tables(self.dynamodb, ""), now)
         given = {
             "SilentSources": health.silent_sources,
             "FailedRuns": health.failed_runs,

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 from chalicelib import aggregate
-from chalicelib.rollup import RunReader
-from chalicelib.trigger import tables
+from chalicelib.reader import RunReader
+from chalicelib.tables import tables
 
 from cloudping.errors import CloudPingError, UnknownRegionError
 from cloudping.regions import CATALOGUE, RegionState

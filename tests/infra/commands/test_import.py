@@ -81,10 +81,8 @@ def test_a_file_becomes_runs_buckets_and_figures(
     said = capsys.readouterr().out
     assert "5 items read: 2 runs written, 0 were there; 1 items had only an average; 0 bad" in said
 
-    run, _ = (
-        RunTable(dynamodb)
-        .between("eu-west-1", from_iso("2024-03-01T00:00:00Z"), from_iso("2024-03-02T00:00:00Z"))
-        .runs
+    run, _ = RunTable(dynamodb).between(
+        "eu-west-1", from_iso("2024-03-01T00:00:00Z"), from_iso("2024-03-02T00:00:00Z")
     )
     assert run.timestamp == from_iso("2024-03-01T06:00:30Z")
     assert (run.method, run.interval_s, run.attempts_per_target, run.written_at) == (
@@ -126,7 +124,7 @@ def test_a_run_of_a_probe_at_the_same_hour_and_an_imported_one_both_stay(
     for written in (1, 0):  # and a second import adds nothing
         import_.run(options(path))
         assert f"{written} runs written, {1 - written} were there" in capsys.readouterr().out
-        found = RunTable(dynamodb).between("eu-west-1", hour, hour + timedelta(minutes=1)).runs
+        found = RunTable(dynamodb).between("eu-west-1", hour, hour + timedelta(minutes=1))
         assert [run.method for run in found] == [METHOD_KERNEL, METHOD_IMPORTED]
         assert found[0] == own
     buckets = DistributionTable(dynamodb).between("eu-west-1", "H", hour, hour)
@@ -144,7 +142,7 @@ def test_what_an_earlier_version_imported_at_the_full_hour_is_not_imported_again
     import_.run(options(path))
     assert "0 runs written, 1 were there" in capsys.readouterr().out
     day = before.timestamp + timedelta(days=1)
-    assert RunTable(dynamodb).between("eu-west-1", before.timestamp, day).runs == [before]
+    assert RunTable(dynamodb).between("eu-west-1", before.timestamp, day) == [before]
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def recover(*words: str, code: int = 0) -> None:
 def stored(table: RunTable) -> Sequence[Run]:
     batch = table.between(SOURCE, NOW - timedelta(days=400), NOW)
     assert not batch.bad
-    return batch.runs
+    return batch
 
 
 def test_only_what_the_table_lacks_is_put_back_and_only_once(

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from chalicelib import aggregate
-from chalicelib.rollup import Counts, RunReader, Tables
-from chalicelib.trigger import tables
+from chalicelib.reader import RunReader
+from chalicelib.rows import renew
+from chalicelib.tables import Counts, Pass, Tables, tables
 
 from cloudping import dynamo, planet, runs
 from cloudping.distribution import merge
@@ -76,10 +77,11 @@ def test_all_timeframes_rest_on_the_buckets_as_the_aggregator_reads_them(
     }  # fmt: skip
     history.year_of(dynamodb, SOURCE, TARGETS, NOW)
     seeded = {name: row(installed, name) for name in TIMEFRAMES}
-    state = installed.distributions.state(SOURCE)
+    state = installed.distributions.checkpoint(SOURCE)
     assert state is not None and set(state.written) == set(TIMEFRAMES)
     # From what the tables hold, and not from what it had in hand, it comes to the same.
-    again = aggregate.renew(installed, Counts(), SOURCE, NOW, TIMEFRAMES, {})
+    of = Pass(installed, RegionState(CATALOGUE[SOURCE], True, True), NOW)
+    again = renew(of, RunReader(installed.runs), TIMEFRAMES, {}, Counts())
     assert again == state.written
     assert {name: row(installed, name) for name in TIMEFRAMES} == seeded
     n = {name: seeded[name]["eu-west-1"].samples for name in TIMEFRAMES}

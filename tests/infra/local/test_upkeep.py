@@ -7,7 +7,7 @@ import boto3
 import pytest
 
 from cloudping import dynamo, runs
-from cloudping.buckets import Bucket, DistributionTable, State
+from cloudping.buckets import Bucket, Checkpoint, DistributionTable
 from cloudping.distribution import from_attempts
 from cloudping.periods import DAY, HOUR, MONTH
 from cloudping.regions import CATALOGUE
@@ -35,7 +35,7 @@ def test_raw_runs_of_the_hour_that_is_still_rolled_up_stay(session: Any, dynamod
 
     def hours_left() -> list[int]:
         left = RunTable(dynamodb).between(SOURCE.code, NOW - timedelta(days=9), NOW)
-        return [run.timestamp.hour for run in left.runs]
+        return [run.timestamp.hour for run in left]
 
     assert tidy(session, NOW - timedelta(minutes=25))["runs"] == 4
     assert hours_left() == [23, 0]  # at a quarter past
@@ -59,14 +59,14 @@ def test_buckets_stay_as_long_as_a_window_or_a_graph_needs_them(
         return Bucket(SOURCE.code, level, start, METHOD_KERNEL, origin, some)
 
     table.write([bucket(*each) for each in (*kept, *gone)], NOW)
-    table.put_state(State(SOURCE.code, NOW, NOW), None)
+    table.move(Checkpoint(SOURCE.code, NOW, NOW), None, NOW)
     assert tidy(session)["buckets"] == len(gone)
     early = NOW - timedelta(days=500)
     left = [
         b for level in (HOUR, DAY, MONTH) for b in table.between(SOURCE.code, level, early, NOW)
     ]
     assert sorted((b.level, b.origin) for b in left) == sorted((a, c) for a, _, c in kept)
-    assert table.state(SOURCE.code) is not None
+    assert table.checkpoint(SOURCE.code) is not None
 
 
 def test_daily_figures_older_than_a_year_of_graphs_go(session: Any, dynamodb: Any) -> None:

@@ -600,7 +600,7 @@ def test_a_minute_is_a_run_that_every_reader_understands(dynamodb: Any) -> None:
     minute = floor_minute(from_iso("2026-11-20T06:05:00Z"))
     made, _ = recorder(dynamodb, minute)
     made.record(minute)
-    (run,) = RunTable(dynamodb).between("office", minute, minute).runs
+    (run,) = RunTable(dynamodb).between("office", minute, minute)
     assert (run.interval_s, run.attempts_per_target) == (60, 12)
     assert (run.origin, run.partition) == ("aws", "aws")
     near = run.results["server-b"]
@@ -639,7 +639,7 @@ def test_runs_that_could_not_be_written_are_written_later(
     assert [line["event"] for line in said] == ["run", "not_written"]
     assert said[1]["waiting"] == 1 and "no_such_table" in said[1]["error"]
     made.record(later)
-    assert [r.timestamp for r in RunTable(dynamodb).between("office", minute, later).runs] == [
+    assert [r.timestamp for r in RunTable(dynamodb).between("office", minute, later)] == [
         minute, later
     ]  # fmt: skip
 
@@ -659,11 +659,11 @@ def test_a_run_that_can_never_be_written_holds_up_no_other(
     monkeypatch.setattr(RunTable, "put_once", refuse_the_first)
     for minute in minutes:
         made.record(minute)
-    stored = RunTable(dynamodb).between("office", minutes[0], minutes[-1]).runs
+    stored = RunTable(dynamodb).between("office", minutes[0], minutes[-1])
     assert [run.timestamp for run in stored] == minutes[1:]
     monkeypatch.undo()
     made.record(minutes[-1])
-    assert len(RunTable(dynamodb).between("office", minutes[0], minutes[-1]).runs) == 3
+    assert len(RunTable(dynamodb).between("office", minutes[0], minutes[-1])) == 3
 
 
 def test_broken_items_of_the_catalogue_do_not_stop_the_recorder(dynamodb: Any) -> None:
@@ -674,7 +674,7 @@ def test_broken_items_of_the_catalogue_do_not_stop_the_recorder(dynamodb: Any) -
     minute = floor_minute(from_iso("2026-11-20T06:05:00Z"))
     made, _ = recorder(dynamodb, minute)
     made.record(minute)
-    assert len(RunTable(dynamodb).between("office", minute, minute).runs) == 1
+    assert len(RunTable(dynamodb).between("office", minute, minute)) == 1
     key = {"region": {"S": "office"}}  # not the recorder's to overwrite
     assert dynamodb.get_item(TableName="cloudping_regions", Key=key)["Item"] == broken
 
