@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cloudping import dynamo
-from cloudping.buckets import DistributionTable
+from cloudping.buckets import Checkpoint, DistributionTable
+from cloudping.errors import ItemError
 from cloudping.regions import RegionState, RegionTable, partition_of
 from cloudping.runs import (
     GRACE,
@@ -94,7 +95,11 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything that `status` shows; `problems` is what is not as it should be."""
+    """Everything that `status` shows; `problems` is what is not as it should be.
+
+    `refused` are the items that the aggregator could not use, the last ones of each source by name;
+    they cost nothing but themselves. `refused_count` counts all there ever were.
+    """
 
     at: datetime
     account: str
@@ -105,17 +110,16 @@ class Status:
     site: Site
     stalls: Stalls = field(default_factory=lambda: Stalls(0, 0))
     problems: Sequence[str] = field(default_factory=tuple)
+    refused: Sequence[str] = field(default_factory=tuple)
+    refused_count: int = 0
 
 
 def look(found: Account, codes: Sequence[str], now: datetime) -> Status:
     """Asks every region at once; `codes` limits the sources, none for all of them."""
     client = dynamo.client(found.installation.home_region)
     prefix = found.installation.prefix
-    states = [
-        state
-        for state in RegionTable(client, prefix).sources()
-        if not codes or state.region.code in codes
-    ]
+    stored = RegionTable(client, prefix).sources()
+    states = [state for state in stored if not codes or state.region.code in codes]
     states.sort(key=lambda state: state.region.code)
     runs = RunTable(client, prefix)
 
@@ -135,12 +139,8 @@ def look(found: Account, codes: Sequence[str], now: datetime) -> Status:
     newest = [answer[1] for answer in answers.values() if not isinstance(answer, Exception)]
     home = found.installation.home_region
     functions = [function(found, app, home, now) for app in (AGGREGATOR, WATCH)]
-    counted = [
-        state.ingested_until
-        for code in answers
-        if (state := DistributionTable(client, prefix).checkpoint(code)) is not None
-    ]
-    counted_until = min(counted, default=None)
+    checkpoints, broken = _checkpoints(DistributionTable(client, prefix), sorted(answers))
+    counted_until = min((one.ingested_until for one in checkpoints), default=None)
     shown = site(found)
     problems = [f"{s.region}: {s.problem}" for s in sources if s.problem]
     problems += [f"{f.name}: {f.problem}" for f in functions if f.problem]
@@ -148,6 +148,7 @@ def look(found: Account, codes: Sequence[str], now: datetime) -> Status:
     problems += _aggregator_problems(found, counted_until, now)
     problems += [f"front end: {shown.problem}"] if shown.problem else []
     problems += tables.faults(found)
+    problems += [str(error) for error in [*stored.bad, *broken]]
     problems += _mixed_versions(sources)
     return Status(
         at=now,
@@ -159,7 +160,24 @@ def look(found: Account, codes: Sequence[str], now: datetime) -> Status:
         site=shown,
         stalls=stalls.of(run for run in newest if run is not None),
         problems=problems,
+        refused=[why for one in checkpoints for why in one.refused.values()],
+        refused_count=sum(one.refused_runs for one in checkpoints),
     )
+
+
+def _checkpoints(
+    table: DistributionTable, codes: Sequence[str]
+) -> tuple[list[Checkpoint], list[ItemError]]:
+    """How far the aggregator has come with these sources; the errors of what cannot be read."""
+    found, broken = [], []
+    for code in codes:
+        try:
+            checkpoint = table.checkpoint(code)
+        except ItemError as error:
+            broken.append(error)
+        else:
+            found += [checkpoint] if checkpoint is not None else []
+    return found, broken
 
 
 def function(found: Account, app: App, code: str, now: datetime) -> Function:
@@ -337,6 +355,9 @@ def as_text(found: Status) -> str:
         else "front end: not deployed",
         "",
     ]
+    if found.refused:
+        said = terminal.count(found.refused_count, "item")
+        lines += [f"{said} refused by the aggregator, the last of them:", *found.refused, ""]
     if not found.problems:
         return "\n".join([*lines, "all is well"])
     return "\n".join(

@@ -1,10 +1,13 @@
 """What status makes of a source: fresh, silent, never seen, switched off; text, JSON, exit code."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from cloudping.buckets import Checkpoint, DistributionTable
 from cloudping.regions import CATALOGUE, RegionState
 from cloudping.runs import METHOD_KERNEL, ORIGIN_AWS, Attempt, Run, TargetResult
 from infra.commands import status
@@ -74,6 +77,24 @@ def test_text_ends_with_what_is_wrong() -> None:
     assert status.as_text(whole("eu-west-1: silent")).endswith("1 problem:\neu-west-1: silent")
     assert "2 min ago" in status.as_text(whole())
     assert "stalls: 0 of 0 connects met one (none); too few" in status.as_text(whole())
+
+
+def test_what_was_refused_is_named_and_is_no_problem() -> None:
+    found = replace(whole(), refused=["PingTest item eu-west-1/1970: too old"], refused_count=7)
+    said = status.as_text(found)
+    assert "7 items refused by the aggregator, the last of them:\nPingTest item eu-west-1" in said
+    assert said.endswith("\nall is well")
+    assert status.as_json(found)["refused_count"] == 7
+
+
+def test_a_checkpoint_that_cannot_be_read_hides_no_other(dynamodb: Any) -> None:
+    table = DistributionTable(dynamodb)
+    table.move(Checkpoint("us-east-1", NOW, NOW, refused={"a": "why"}, refused_runs=3), None, NOW)
+    broken = {"region": {"S": "eu-west-1"}, "bucket": {"S": "state"}}
+    dynamodb.put_item(TableName=table.name, Item=broken)
+    found, errors = status._checkpoints(table, ["eu-west-1", "sa-east-1", "us-east-1"])
+    assert [(one.region, one.refused_runs) for one in found] == [("us-east-1", 3)]
+    assert "eu-west-1/state: watermark is None" in str(errors[0])
 
 
 def test_json_is_json_with_the_verdict() -> None:
