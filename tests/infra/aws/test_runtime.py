@@ -254,4 +254,4 @@ def test_all_three_functions_work_in_lambdas_runtime(
         assert set(written.results) == set(CATALOGUE)
 
         invoke(APPS["aggregator"], HOME_REGION, python, code["aggregator"], aws)
-        assert DistributionTable(dynamodb).state(source) is not None
+        assert DistributionTable(dynamodb).checkpoint(source) is not None
