@@ -9,6 +9,7 @@ estimated robustly, so that neither the shifts themselves nor single wild days i
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -56,21 +57,31 @@ def find(values: Floats, *, least_step: float, least_share: float) -> list[Shift
     least_step   smallest step that counts, in the unit of the values
     least_share  the same as a share of the smaller level; the larger of both holds
     """
-    found: list[Shift] = []
-    if values.shape[1] < 2 * SHORTEST_DAYS:
-        return found
-    clipped, sigma, memory = _noise(values, floor=least_step / 20)
-    for first in range(0, len(values), _SERIES_AT_ONCE):
-        rows = slice(first, first + _SERIES_AT_ONCE)
-        scaled = clipped[rows] / sigma[rows, None]
-        days = np.isfinite(scaled).sum(axis=1)
-        penalty = _PENALTY * memory[rows] * np.log(np.maximum(days, 2))
-        for k, cuts in enumerate(_partition(scaled, penalty)):
-            row = first + k
-            found += _shifts(
-                row, values[row], cuts, sigma[row] ** 2 * memory[row], least_step, least_share
-            )
-    return found
+    if values.shape[1] < 2 * SHORTEST_DAYS or not len(values):
+        return []
+    floor = least_step / 20
+    clipped, sigma, memory = _noise(values, floor)
+    cuts = _partition(clipped, sigma, memory)
+    # Shifts, where a series has many, look like noise with a long memory: once more without them.
+    _, sigma, memory = _noise(values - _levels(values, cuts), floor)
+    cuts = _partition(clipped, sigma, memory)
+    return [
+        shift
+        for row, cut in enumerate(cuts)
+        for shift in _shifts(
+            row, values[row], cut, sigma[row] ** 2 * memory[row], least_step, least_share
+        )
+    ]
+
+
+def _levels(values: Floats, cuts: Sequence[Sequence[int]]) -> Floats:
+    """The median of each segment, at each of its days."""
+    result = np.zeros_like(values)
+    for row, cut in enumerate(cuts):
+        for begin, end in pairwise([0, *cut, values.shape[1]]):
+            if np.isfinite(values[row, begin:end]).any():
+                result[row, begin:end] = np.nanmedian(values[row, begin:end])
+    return result
 
 
 def _noise(values: Floats, floor: float) -> tuple[Floats, Floats, Floats]:
@@ -119,11 +130,25 @@ def _spread(values: Floats, lag: int) -> Floats:
     return np.where(number > 0, middle, 0.0) / _SIGMAS_OF_MAD
 
 
-def _partition(scaled: Floats, penalty: Floats) -> Iterator[list[int]]:
-    """For each series the columns at which a new segment begins, the first one (0) left out.
+def _partition(values: Floats, sigma: Floats, memory: Floats) -> list[list[int]]:
+    """For each series the columns at which a new segment begins, the first one (0) left out."""
+    scaled = values / sigma[:, None]
+    days = np.isfinite(scaled).sum(axis=1)
+    penalty = _PENALTY * memory * np.log(np.maximum(days, 2))
+    return [
+        cuts
+        for first in range(0, len(values), _SERIES_AT_ONCE)
+        for cuts in _cut(
+            scaled[first : first + _SERIES_AT_ONCE], penalty[first : first + _SERIES_AT_ONCE]
+        )
+    ]
 
-    `scaled` is S x D in units of sigma. The best partition of the first t days is that of the first
-    s days and one segment behind it, for the best s: D² / 2 steps, each for all series at once.
+
+def _cut(scaled: Floats, penalty: Floats) -> Iterator[list[int]]:
+    """The same of some series in units of sigma, each new segment at a penalty.
+
+    The best partition of the first t days is that of the first s days and one segment behind it,
+    for the best s: D² / 2 steps, each for all series at once.
     """
     series, days = scaled.shape
     known = np.isfinite(scaled)

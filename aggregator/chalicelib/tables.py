@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from cloudping.buckets import DistributionTable
+from cloudping.changes import ChangeTable
 from cloudping.errors import CloudPingError, ItemError
 from cloudping.regions import RegionState, RegionTable
 from cloudping.runs import RunTable
@@ -18,12 +19,13 @@ class ConflictError(CloudPingError):
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The five tables of an installation."""
+    """The tables of an installation."""
 
     runs: RunTable
     distributions: DistributionTable
     summaries: SummaryTable
     history: HistoryTable
+    changes: ChangeTable
     regions: RegionTable
 
 
@@ -34,6 +36,7 @@ def tables(client: Any, prefix: str) -> Tables:
         distributions=DistributionTable(client, prefix),
         summaries=SummaryTable(client, prefix),
         history=HistoryTable(client, prefix),
+        changes=ChangeTable(client, prefix),
         regions=RegionTable(client, prefix),
     )
 

@@ -1,20 +1,25 @@
 """From an event to a run of the aggregator, and from its counts to one line of the log."""
 
 import json
+import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache, partial
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from cloudping import dynamo
 from cloudping.errors import CloudPingError
 from cloudping.settings import Settings
 from cloudping.times import utc_now
 
-from . import aggregate, metrics
+from . import aggregate, changes, metrics
 from .reader import RunReader
 from .tables import Tables, tables
+
+log = logging.getLogger(__name__)
+
+SEARCH_S: Final = 150.0  # what looking through 400 days of 1,300 pairs may take in a small Lambda
 
 
 @cache
@@ -33,6 +38,25 @@ def say_health(installed: Tables, settings: Settings) -> None:
     health = metrics.measure(installed, moment, every)
     said = metrics.line(health, installation, moment)
     print(said, flush=True)  # noqa: T201 - Lambda's log
+
+
+def find_changes(installed: Tables, remaining_s: float) -> dict[str, str]:
+    """Looks for changes once a day, when there is time left; why that failed, if it did.
+
+    Figures do not depend on it, so nothing that it raises gets further than this.
+    """
+    if remaining_s < SEARCH_S:
+        return {}
+    try:
+        found = changes.search(
+            installed.history, installed.changes, installed.regions.all(), utc_now()
+        )
+    except Exception as error:
+        log.exception("changes could not be looked for")
+        return {"changes": f"{type(error).__name__}: {error}"}
+    if found is not None:
+        print(json.dumps({"event": "changes", **found}), flush=True)  # noqa: T201 - Lambda's log
+    return {}
 
 
 def handle(detail: Mapping[str, Any], settings: Settings, context: Any = None) -> dict[str, Any]:
@@ -59,6 +83,7 @@ def handle(detail: Mapping[str, Any], settings: Settings, context: Any = None) -
     print(json.dumps({"event": "aggregated", **report}), flush=True)  # noqa: T201 - Lambda's log
     if sources is None:  # a run by hand says nothing of the schedule
         say_health(installed, settings)
+        report["failed"] |= find_changes(installed, remaining_s(context))
     if report["failed"]:
         raise aggregate.UnfinishedError(
             "; ".join(f"{code}: {message}" for code, message in report["failed"].items())

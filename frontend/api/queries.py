@@ -8,6 +8,7 @@ import marshmallow as ma
 from flask import abort
 from marshmallow.validate import Length, OneOf, Range
 
+from cloudping.changes import FIGURES as CHANGED
 from cloudping.summaries import TIMEFRAMES
 from cloudping.times import to_iso, utc_now
 from frontend.api.formats import FORMATS
@@ -56,6 +57,16 @@ class MatrixQuery(RowsQuery):
         data_key="only",
         load_default="",
         validate=OneOf(("", "meeting")),
+    )
+
+
+class ChangesQuery(RowsQuery):
+    region = text("at either end of a pair; empty: any", load_default="", validate=Length(max=40))
+    figure = text("what changed; empty: any", load_default="", validate=OneOf(("", *CHANGED)))
+    least = ma.fields.Float(
+        load_default=0.0,
+        validate=Range(0, 1e6),
+        metadata={"description": "least change of one pair, ms or, for loss, percentage points"},
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 from cloudping.regions import RegionState
 from cloudping.summaries import PERCENTILES, Figures, Summary
 from cloudping.times import to_iso
+from frontend.views.changes import Told
 from frontend.views.figures import Metric
 
 
@@ -79,6 +80,40 @@ def region_row(state: RegionState) -> dict[str, Any]:
     }
 
 
+def change_row(told: Told) -> dict[str, Any]:
+    """A change as `ChangeSchema` describes it."""
+    change = told.change
+    steps = sorted((pair.after - pair.before for pair in change.pairs), key=abs)
+    return {
+        "id": change.id,
+        "figure": change.figure,
+        "role": change.role,
+        "ends": list(change.ends),
+        "title": told.title,
+        "first_day": change.first_day.isoformat(),
+        "last_day": None if change.last_day is None else change.last_day.isoformat(),
+        "measured": change.measured,
+        "least_change": rounded(steps[0]),
+        "largest_change": rounded(steps[-1]),
+        "pairs": [
+            {
+                "region_from": pair.region_from,
+                "region_to": pair.region_to,
+                "first_day": pair.first_day.isoformat(),
+                "last_day": None if pair.last_day is None else pair.last_day.isoformat(),
+                "before": pair.before,
+                "after": pair.after,
+                "sigmas": pair.sigmas,
+            }
+            for pair in change.pairs
+        ],
+        "is_withdrawn": change.is_withdrawn,
+        "found_at": to_iso(change.found_at),
+        "updated_at": to_iso(change.updated_at),
+        "network": change.origin,
+    }
+
+
 # The names of each kind of row, in the order of a CSV.
 FIGURES: Final = tuple(figures_row(Figures(samples=0)))
 CELL: Final = ("region_from", "region_to", "timeframe", *FIGURES,
@@ -92,3 +127,6 @@ SAMPLE: Final = ("at", "attempt", "latency_ms", "connect_ms", "retransmits", "re
 BIN: Final = ("latency_ms", "count")
 SOURCE: Final = ("region", "state", "last_run", "interval_s", "runs_expected", "runs_seen",
                  "loss_pct", "lateness_ms", "wall_ms")  # fmt: skip
+CHANGE: Final = ("id", "figure", "role", "ends", "title", "first_day", "last_day", "measured",
+                 "least_change", "largest_change", "is_withdrawn", "found_at", "updated_at",
+                 "network")  # fmt: skip

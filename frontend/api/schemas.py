@@ -141,6 +141,42 @@ class RegionsSchema(_Rows):
     data = ma.fields.List(ma.fields.Nested(RegionSchema))
 
 
+class ChangedPairSchema(ma.Schema):
+    """What a change did to a directed pair."""
+
+    region_from = text("source")
+    region_to = text("target")
+    first_day = ma.fields.Date(metadata={"description": "the first day on the new level"})
+    last_day = ma.fields.Date(allow_none=True, metadata={"description": "null while it lasts"})
+    before = number("median of the daily figure before, ms or, for loss, %")
+    after = number("the same after")
+    sigmas = number("the change over its standard error")
+
+
+class ChangeSchema(ma.Schema):
+    """A level shift or an outage: pairs that changed together and share an end."""
+
+    id = text("stays as long as the change is known")
+    figure = text("p50, p99 or loss")
+    role = text("from, to, both: of a region; between: two groups; path: one pair")
+    ends = ma.fields.List(ma.fields.String(), metadata={"description": "whom it concerns"})
+    title = text("in words")
+    first_day = ma.fields.Date(metadata={"description": "on which most of its pairs changed"})
+    last_day = ma.fields.Date(allow_none=True, metadata={"description": "null while it lasts"})
+    measured = ma.fields.Integer(metadata={"description": "pairs that it could have touched"})
+    least_change = number("of its pairs, ms or, for loss, percentage points")
+    largest_change = number("of its pairs")
+    pairs = ma.fields.List(ma.fields.Nested(ChangedPairSchema))
+    is_withdrawn = ma.fields.Boolean(metadata={"description": "later days did not bear it out"})
+    found_at = time("when it was first seen")
+    updated_at = time("when it was last revised")
+    network = text("aws, or simulated")
+
+
+class ChangesSchema(_Rows):
+    data = ma.fields.List(ma.fields.Nested(ChangeSchema))
+
+
 class MatrixSchema(_Rows):
     data = ma.fields.List(ma.fields.Nested(CellSchema))
 

@@ -17,6 +17,7 @@ from frontend.api.download import zipped
 from frontend.api.formats import SHORT_CACHE, answer, metadata
 from frontend.api.openapi import ROWS, Checked, api
 from frontend.api.queries import (
+    ChangesQuery,
     DailyQuery,
     DistributionQuery,
     HistoryQuery,
@@ -25,8 +26,18 @@ from frontend.api.queries import (
     SamplesQuery,
     span,
 )
-from frontend.api.rows import cell_row, figures_row, iso, region_row, rounded, share, written
+from frontend.api.rows import (
+    cell_row,
+    change_row,
+    figures_row,
+    iso,
+    region_row,
+    rounded,
+    share,
+    written,
+)
 from frontend.api.schemas import (
+    ChangesSchema,
     DistributionSchema,
     ErrorSchema,
     HistorySchema,
@@ -40,6 +51,7 @@ from frontend.data.site import site, snapshot
 from frontend.data.store import MAX_DAYS, MAX_HOURS, MAX_SAMPLES_RANGE, NO_HISTOGRAM
 from frontend.serving.cache import keep
 from frontend.serving.limits import CLIENT
+from frontend.views import changes as view
 from frontend.views import matrix, status
 from frontend.views.figures import METRICS, light_ratio
 from frontend.views.lookup import known, pair_cells
@@ -103,6 +115,29 @@ def cells(args: dict[str, Any]) -> Response:
         metric=metric.name,
         timeframe=choice.frame,
     )
+
+
+@blueprint.get("/changes")
+@blueprint.doc(**ROWS)
+@blueprint.arguments(ChangesQuery, location="query")
+@blueprint.response(200, ChangesSchema)
+@blueprint.alt_response(400, schema=ErrorSchema)
+@blueprint.alt_response(404, schema=ErrorSchema)
+def changes(args: dict[str, Any]) -> Response:
+    """Changes
+
+    Level shifts and outages found in the daily figures, the newest first, each with its pairs
+    (in JSON and NDJSON). Ids stay; a change is revised as days come.
+    """
+    if args["region"]:
+        known(snapshot(), args["region"])
+    choice = view.Choice(args["region"], None, args["figure"], args["least"])
+    keep()
+    current = snapshot()
+    found = view.chosen(current.changes, choice)
+    data = [change_row(view.told(change, current.regions)) for change in found]
+    until = None if current.changes_until is None else current.changes_until.isoformat()
+    return answer(data, args["format"], rows.CHANGE, until=until)
 
 
 @blueprint.get("/pairs/<source>/<target>")

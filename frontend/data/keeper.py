@@ -6,10 +6,11 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from cloudping.buckets import DistributionTable
+from cloudping.changes import Change, ChangeTable, State
 from cloudping.errors import CloudPingError, ItemError
 from cloudping.items import Batch, T
 from cloudping.regions import CATALOGUE, RegionState, RegionTable
@@ -17,7 +18,7 @@ from cloudping.runs import Run, RunTable
 from cloudping.summaries import TIMEFRAMES, Summary, SummaryTable
 from cloudping.times import utc_now
 from frontend.data.now import NOW, summaries_of_run
-from frontend.data.snapshot import DAY, Failure, Pair, Snapshot
+from frontend.data.snapshot import CHANGES_YEARS, DAY, Failure, Pair, Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Keeper:
         self._row_due_at: dict[tuple[str, str], datetime] = {}
         self._pause_s = 0.0
         self._keys_read_at: datetime | None = None
+        self._changes_state: State | None = None
         self._stop = threading.Event()
         self.snapshot = Snapshot()
 
@@ -104,7 +106,8 @@ class Keeper:
         }
         # Until every timeframe has figures they are wanted soon; later reads must not be felt.
         self._pause_s = PAUSE_S if all(cells[name] for name in TIMEFRAMES) else 0.0
-        return Snapshot(old.number + 1, now, states, cells, runs, seen)
+        changes, until = self._changes(client, old, now)
+        return Snapshot(old.number + 1, now, states, cells, runs, seen, changes, until)
 
     def _states(self, client: Any, old: Snapshot) -> tuple[RegionState, ...]:
         """The catalogue; of a region whose item makes no sense, what was known of it before.
@@ -164,6 +167,26 @@ class Keeper:
                 self._stop.wait(self._pause_s)
         self._marks, self._row_due_at = marks, due_at
         return cells
+
+    def _changes(
+        self, client: Any, old: Snapshot, now: datetime
+    ) -> tuple[tuple[Change, ...], date | None]:
+        """All events, read when the aggregator has written some; one read unit says whether."""
+        table = ChangeTable(client, self._prefix)
+        try:
+            state = table.state()
+            if state is None:
+                return (), None
+            if state == self._changes_state:
+                return old.changes, old.changes_until
+            found = table.all(now.year - CHANGES_YEARS + 1, now.year)
+        except CloudPingError as failure:  # the figures are shown all the same
+            log.error("%s", failure)
+            return old.changes, old.changes_until
+        for error in found.bad:
+            log.error("%s", error)
+        self._changes_state = state
+        return tuple(found), state.until
 
     def _runs(
         self, client: Any, old: Snapshot, sources: list[RegionState], now: datetime

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import chain
 from typing import Final
 
+from cloudping.changes import Change
 from cloudping.regions import CATALOGUE, Region, RegionState
 from cloudping.runs import ORIGIN_SIMULATED, Run, combined_origin
 from cloudping.summaries import TIMEFRAMES, Summary
@@ -13,6 +14,7 @@ from cloudping.summaries import TIMEFRAMES, Summary
 Pair = tuple[str, str]
 
 DAY: Final = timedelta(days=1)
+CHANGES_YEARS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Snapshot:
 
     `cells` maps a timeframe (`now` and those of `TIMEFRAMES`) to the pairs that have an item.
     `runs` holds the newest run of each source, `seen` when each source ran within the last day.
+    `changes` are those of the last `CHANGES_YEARS` years, looked for until `changes_until`.
     `taken_at` is None before the first complete read; `failure` is set while reading fails.
     """
 
@@ -38,6 +41,8 @@ class Snapshot:
     cells: Mapping[str, Mapping[Pair, Summary]] = field(default_factory=dict)
     runs: Mapping[str, Run] = field(default_factory=dict)
     seen: Mapping[str, tuple[datetime, ...]] = field(default_factory=dict)
+    changes: tuple[Change, ...] = ()
+    changes_until: date | None = None
     failure: Failure | None = None
 
     @property

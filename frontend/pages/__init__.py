@@ -7,6 +7,7 @@ from flask import Flask
 
 from frontend.pages import (
     api,
+    changes,
     errors,
     matrix,
     method,
@@ -23,6 +24,7 @@ NAVIGATION: Final = (
     ("/", "Matrix"),
     ("/map", "Map"),
     ("/plan", "Plan"),
+    ("/changes", "Changes"),
     ("/status", "Status"),
     ("/method", "Method"),
     ("/api", "API"),
@@ -33,6 +35,6 @@ def init_app(app: Flask, document: Callable[[], dict[str, Any]]) -> None:
     """Registers every page; `document` gives the OpenAPI document that one of them shows."""
     shared.init_app(app, NAVIGATION)
     errors.init_app(app)
-    for page in (matrix, method, original, pair, plan, region, status):
+    for page in (changes, matrix, method, original, pair, plan, region, status):
         app.register_blueprint(page.blueprint)
     app.register_blueprint(api.blueprint(document))

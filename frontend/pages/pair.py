@@ -7,6 +7,7 @@ from frontend.data.site import snapshot
 from frontend.pages.links import Links
 from frontend.pages.shared import one_of
 from frontend.serving.cache import keep
+from frontend.views import changes
 from frontend.views.figures import (
     DEFAULT_FRAME,
     DEFAULT_METRIC,
@@ -38,6 +39,7 @@ def page(source: str, target: str) -> str:
         difference = p50 - back_p50
     has_back = bool(back) and source != target
     light_ms = fibre_rtt_ms(a, b)
+    changed = changes.chosen(current.changes, changes.Choice(pair=(source, target)))
     keep()
     return render_template(
         "pair.html",
@@ -55,5 +57,7 @@ def page(source: str, target: str) -> str:
         has_back=has_back,
         tiles=[METRICS[tile] for tile in dict.fromkeys((name, *TILES))],
         columns=[metric for metric in METRICS.values() if metric.unit == "ms"],
+        changed=[changes.told(change, current.regions) for change in changed],
+        marks=[(day.isoformat(), what) for day, what in changes.marks(changed, source, target)],
         is_source=any(state.region.code == source for state in current.sources),
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from cloudping import dynamo
 from cloudping.buckets import DistributionTable
+from cloudping.changes import ChangeTable
 from cloudping.errors import CloudPingError
 from cloudping.regions import RegionTable
 from cloudping.runs import RunTable
@@ -14,7 +15,7 @@ from infra.aws import stacks
 from infra.aws.account import Account
 from infra.aws.functions import NOT_FOUND
 
-TABLES = (RunTable, RegionTable, DistributionTable, SummaryTable, HistoryTable)
+TABLES = (RunTable, RegionTable, DistributionTable, SummaryTable, HistoryTable, ChangeTable)
 STACK = "tables"
 TTL_ATTRIBUTE = "expires_at"  # of PingTest's items
 _RUNBOOK = "docs/runbook.md#a-table-was-deleted-or-spoilt"

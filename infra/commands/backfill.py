@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         first = following(HOUR, first)
     work = {state.region.code: hours for state in chosen(installed, wanted)}
     recompute(installed, work, now, print)
+    installed.changes.forget_state()
     return 0
 
 

@@ -64,3 +64,28 @@ def test_a_source_that_failed_fails_the_invocation_after_the_others(
 def test_a_wrong_detail_says_what_is_wrong(detail: dict[str, Any], message: str) -> None:
     with pytest.raises(CloudPingError, match=message):
         trigger.handle(detail, load({}))
+
+
+def test_changes_that_cannot_be_looked_for_cost_no_figure(
+    install: Installation,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no such luck")
+
+    install.add(a_run(START))
+    monkeypatch.setattr(trigger.changes, "search", fail)
+    with pytest.raises(UnfinishedError, match="changes: RuntimeError: no such luck"):
+        trigger.handle({}, load({}))
+    assert install.cells("1Y")["us-east-1"].figures.samples == 2
+    logged = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert logged[0]["event"] == "aggregated"
+    assert "_aws" in logged[1]  # the health line
+
+
+def test_changes_are_looked_for_only_where_there_is_time(install: Installation) -> None:
+    assert trigger.find_changes(install.tables, trigger.SEARCH_S - 1) == {}
+    assert install.tables.changes.state() is None
+    assert trigger.find_changes(install.tables, trigger.SEARCH_S) == {}
+    assert install.tables.changes.state() is not None

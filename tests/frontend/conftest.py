@@ -1,6 +1,7 @@
 """A small installation on moto: three sources, four targets, known figures, and its site."""
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -9,6 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from cloudping import windows
+from cloudping.changes import Change, ChangedPair
 from cloudping.regions import CATALOGUE, RegionState, RegionTable
 from cloudping.runs import METHOD_KERNEL, ORIGIN_AWS, Attempt, Run, RunTable, TargetResult
 from cloudping.settings import load
@@ -89,6 +91,30 @@ def figures(base: float | None, n: int, at: datetime) -> Figures:
         last_sample=at,
         methods=(METHOD_KERNEL,),
     )
+
+
+def a_change(**given: Any) -> Change:
+    """Two sources that got slower to Mumbai, one of them for some weeks."""
+    day, at = date(2026, 3, 14), datetime(2026, 11, 24, 2, 3, tzinfo=UTC)
+    change = Change(
+        id="2026-03-14-p50-up-to-ap-south-1",
+        figure="p50",
+        role="to",
+        ends=("ap-south-1",),
+        measured=33,
+        first_day=day,
+        last_day=None,
+        pairs=(
+            ChangedPair("eu-west-1", "ap-south-1", day, None, 120.0, 128.0, 9.4),
+            ChangedPair(
+                "sa-east-1", "ap-south-1", date(2026, 3, 15), date(2026, 4, 2), 300.0, 331.0, 12.0
+            ),
+        ),
+        origin=ORIGIN_AWS,
+        found_at=at,
+        updated_at=at,
+    )
+    return replace(change, **given)
 
 
 def states() -> list[RegionState]:

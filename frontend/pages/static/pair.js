@@ -66,6 +66,25 @@ function mixed(rows) {
   return `${found.length} of ${rows.length} points are mixed, measured in several ways (${methods}): ${found[0].at} to ${last}.`;
 }
 
+// Vertical lines where the level of this pair changed: [day, what] each.
+const marks = JSON.parse(root.dataset.marks).map(([day]) => Date.parse(day) / 1000);
+
+function drawMarks(chart) {
+  const { ctx, bbox } = chart;
+  ctx.save();
+  ctx.strokeStyle = colour("--bad-strong");
+  ctx.setLineDash([4, 4]);
+  for (const at of marks) {
+    const x = chart.valToPos(at, "x", true);
+    if (x < bbox.left || x > bbox.left + bbox.width) continue;
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.stroke();
+  }
+  ctx.restore();
+}
+
 function history(into, rows, backRows, step, key) {
   const { xs, pick } = even(rows, step);
   const back = new Map(backRows.map((row) => [Date.parse(row.at) / 1000, row.p_50]));
@@ -75,7 +94,7 @@ function history(into, rows, backRows, step, key) {
   const value = (_, v) => ms(v);
   const line = (label, stroke, more) => ({ label, stroke, value, points: { show: false }, ...more });
   plot(into, () => ({
-    height: 250, tzDate: UTC, cursor, axes: axes(" ms"),
+    height: 250, tzDate: UTC, cursor, axes: axes(" ms"), hooks: { draw: [drawMarks] },
     series: [
       { label: "UTC", value: "{YYYY}-{MM}-{DD} {HH}:{mm}" },
       line("p10", "transparent"),

@@ -21,6 +21,7 @@ KEYS = {  # the partition key of each table, by its name without a prefix
     "cloudping_distributions": "region",
     "cloudping_stored_avgs": "timeframe",
     "cloudping_history": "pair",
+    "cloudping_changes": "year",
 }
 
 

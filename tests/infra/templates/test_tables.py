@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 
 from cloudping.buckets import DistributionTable
+from cloudping.changes import ChangeTable
 from cloudping.regions import RegionTable
 from cloudping.runs import RunTable
 from cloudping.summaries import HistoryTable, SummaryTable
 from tests.conftest import load_template
 
-TABLES = (RunTable, RegionTable, DistributionTable, SummaryTable, HistoryTable)
+TABLES = (RunTable, RegionTable, DistributionTable, SummaryTable, HistoryTable, ChangeTable)
 TEMPLATE = load_template("tables.yaml")
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
 
@@ -71,6 +72,7 @@ def test_keys_and_indexes_as_designed(dynamodb: Any) -> None:
         "cloudping_distributions": ["region", "bucket"],
         "cloudping_stored_avgs": ["timeframe", "index"],
         "cloudping_history": ["pair", "month"],
+        "cloudping_changes": ["year", "id"],
     }
 
 
