@@ -60,7 +60,7 @@ class Truth:
                     self.boundaries.setdefault(pair, []).append((day_of(moment), sign * change_ms))
 
     def is_large(self, pair: tuple[str, str], change_ms: float) -> bool:
-        return abs(change_ms) >= max(2, 0.02 * self.medians[pair])
+        return bool(abs(change_ms) >= max(2, 0.02 * self.medians[pair]))
 
     def wanted(self) -> list[tuple[tuple[str, str], float, float]]:
         """Pair, day and size of shifts of 2 ms and 2 % that last 14 days, away from the edges."""

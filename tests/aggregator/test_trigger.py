@@ -75,7 +75,7 @@ def test_changes_that_cannot_be_looked_for_cost_no_figure(
         raise RuntimeError("no such luck")
 
     install.add(a_run(START))
-    monkeypatch.setattr(trigger.changes, "search", fail)
+    monkeypatch.setattr("chalicelib.changes.search", fail)
     with pytest.raises(UnfinishedError, match="changes: RuntimeError: no such luck"):
         trigger.handle({}, load({}))
     assert install.cells("1Y")["us-east-1"].figures.samples == 2
