@@ -8,6 +8,7 @@ from flask import Flask
 from frontend.pages import (
     api,
     changes,
+    crawlers,
     errors,
     matrix,
     method,
@@ -38,3 +39,4 @@ def init_app(app: Flask, document: Callable[[], dict[str, Any]]) -> None:
     for page in (changes, matrix, method, original, pair, plan, region, status):
         app.register_blueprint(page.blueprint)
     app.register_blueprint(api.blueprint(document))
+    app.register_blueprint(crawlers.blueprint(NAVIGATION))

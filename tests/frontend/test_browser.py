@@ -171,6 +171,49 @@ def test_the_percentiles_of_a_pair_have_their_intervals(page: Page) -> None:
     assert said == [f"{v:.2f}" for v in (p50.value_ms, p50.low_ms, p50.high_ms)]
 
 
+def test_nothing_moves_while_a_pair_is_scrolled_through(page: Page) -> None:
+    answers = threading.Event()
+
+    def late(route: Route) -> None:
+        answers.wait(0.2)
+        route.continue_()
+
+    page.route(re.compile("/api/v1/"), late)
+    page.goto("/pair/us-east-1/eu-west-1")
+    page.evaluate("""() => {
+        window.moved = 0;
+        new PerformanceObserver(list => {
+            for (const entry of list.getEntries()) window.moved += entry.value;
+        }).observe({ type: "layout-shift", buffered: true });
+    }""")
+    expect(page.locator('.graph[data-graph="distribution"] .plot')).to_contain_text("Loading")
+    for section in page.locator(".graph").all():
+        section.scroll_into_view_if_needed()
+        expect(section.locator("canvas").first).to_be_visible()
+        expect(section.locator(".plot")).not_to_contain_text("Loading")
+    page.evaluate(
+        "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
+    assert page.evaluate("window.moved") < 0.0005  # Lighthouse: 0; a time becomes "3 s ago"
+
+
+def test_print_and_forced_colours_keep_the_colours(browser: Browser, address: str) -> None:
+    page = browser.new_page(viewport=WIDE, base_url=address)
+    page.goto("/")
+    cell, chosen = page.locator(".matrix td.s4").first, page.locator(".picker [aria-current]").first
+    colour = "node => getComputedStyle(node).backgroundColor"
+    shown = cell.evaluate(colour)
+    page.emulate_media(media="print")
+    assert cell.evaluate("node => getComputedStyle(node).printColorAdjust") == "exact"
+    assert page.locator(".scroll").evaluate("n => getComputedStyle(n).overflow") == "visible"
+    expect(page.locator(".pickers")).to_be_hidden()
+    page.emulate_media(media="screen", forced_colors="active")
+    assert cell.evaluate(colour) == shown
+    other = page.locator(".picker a:not([aria-current])").first
+    assert chosen.evaluate(colour) != other.evaluate(colour)
+    page.close()
+
+
 def test_the_graphs_say_what_is_mixed(page: Page) -> None:
     two = ["kernel-1", "original-1"]
 

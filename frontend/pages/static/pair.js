@@ -231,15 +231,15 @@ function both(path) {
 
 async function draw(section) {
   const into = section.querySelector(".plot");
-  into.textContent = "Loading …";
   let said;
-  const box = document.createElement("div");
+  const [loading, box] = [into.firstChild, document.createElement("div")];
+  into.append(box);
   try {
-    into.replaceChildren(box);
     said = await DRAW[section.dataset.graph](box);
   } catch (error) {
     said = `Could not be loaded: ${error.message}`;
   }
+  loading?.remove();
   if (said) {
     const p = document.createElement("p");
     p.className = "note";
@@ -256,4 +256,7 @@ const seen = new IntersectionObserver((entries) => {
     draw(entry.target);
   }
 }, { rootMargin: "200px" });
-for (const section of root.querySelectorAll(".graph")) seen.observe(section);
+for (const section of root.querySelectorAll(".graph")) {
+  section.querySelector(".plot").textContent = "Loading …";
+  seen.observe(section);
+}
