@@ -53,6 +53,7 @@ def _render(
         home=home,
         peers=peers,
         nearest=others[:NEAREST],
+        others=others,
         columns=[METRICS[column] for column in dict.fromkeys((name, *COLUMNS))],
         map=view.world(home, peers, metric),
         metric=metric,

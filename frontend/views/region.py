@@ -32,10 +32,11 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A region on the map."""
+    """A region on the map; `text` is its name and figure, beside the point where there is room."""
 
     code: str
     name: str
+    text: str
     x: float
     y: float
     css: str
@@ -100,9 +101,11 @@ def _dots(home: Region, around: list[Peer], metric: Metric) -> list[Dot]:
     by_code = {peer.region.code: peer for peer in around if peer.region.code != home.code}
     regions = {**{code: peer.region for code, peer in by_code.items()}, home.code: home}
     at = _apart({code: worldmap.project(r.latitude, r.longitude) for code, r in regions.items()})
-    placed = worldmap.labels(
-        {code: (x, y, short_name(regions[code])) for code, (x, y) in at.items()}, home.code
-    )
+    texts = {code: short_name(region) for code, region in regions.items()}
+    for code, shown in by_code.items():
+        if shown.value is not None:
+            texts[code] += f" {metric.text(shown.value)}"
+    placed = worldmap.labels({code: (x, y, texts[code]) for code, (x, y) in at.items()}, home.code)
     made = []
     for code, region in regions.items():
         peer = by_code.get(code)
@@ -115,6 +118,7 @@ def _dots(home: Region, around: list[Peer], metric: Metric) -> list[Dot]:
             Dot(
                 code=code,
                 name=short_name(region),
+                text=texts[code],
                 x=round(at[code][0], 1),
                 y=round(at[code][1], 1),
                 css=peer.css if peer else "home",

@@ -197,6 +197,16 @@ def test_nothing_moves_while_a_pair_is_scrolled_through(page: Page) -> None:
     assert page.evaluate("window.moved") < 0.0005  # Lighthouse: 0; a time becomes "3 s ago"
 
 
+def test_on_a_phone_the_maps_names_are_a_list(browser: Browser, address: str) -> None:
+    page = browser.new_page(viewport=NARROW, base_url=address)
+    page.goto("/map?from=us-east-1")
+    expect(page.locator(".world text").first).to_be_hidden()
+    expect(page.locator(".nearest li").first).to_contain_text("Ireland")
+    page.set_viewport_size(WIDE)
+    expect(page.locator(".world text", has_text="Ireland 68")).to_be_visible()
+    page.close()
+
+
 def test_print_and_forced_colours_keep_the_colours(browser: Browser, address: str) -> None:
     page = browser.new_page(viewport=WIDE, base_url=address)
     page.goto("/")

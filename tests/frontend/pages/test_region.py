@@ -37,6 +37,20 @@ def test_an_unknown_region_is_404_with_suggestions(web: FlaskClient, path: str) 
     assert 'href="/region/us-east-1"' in answer.text
 
 
+def test_the_map_has_each_figure_beside_its_name_and_in_a_list() -> None:
+    page = show(installation()).get("/map?from=us-east-1").text
+    drawing, rest = page.split("</svg>")
+    assert ">Ireland 68</text>" in drawing
+    nearest = rest.split('class="nearest"')[1]
+    found = re.findall(r'href="(/pair/[^"]+)"', nearest)
+    assert found == [f"/pair/us-east-1/{c}" for c in ("eu-west-1", "ap-northeast-1", "cn-north-1")]
+    # No probe runs in Beijing: what there is, is how it is reached.
+    nearest = show(installation()).get("/map?from=cn-north-1").text.split('class="nearest"')[1]
+    assert re.findall(r'href="(/pair/[^"]+)"', nearest) == [
+        "/pair/ap-northeast-1/cn-north-1", "/pair/us-east-1/cn-north-1",
+    ]  # fmt: skip
+
+
 def test_the_map_has_its_lines_where_nothing_was_lost() -> None:
     good = installation()
     cells = {
