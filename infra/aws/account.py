@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cache
 from threading import local
 from typing import Any, TypeVar
 
@@ -45,6 +46,13 @@ class Account:
 _threads = local()
 
 
+@cache
+def _loader(data_path: str | None) -> Any:
+    from botocore.loaders import create_loader
+
+    return create_loader(data_path)
+
+
 def session() -> Any:
     """This thread's boto3 session: sessions are not to be shared between threads.
 
@@ -56,6 +64,8 @@ def session() -> Any:
 
     if not hasattr(_threads, "session"):
         core = botocore.session.get_session()
+        # Read once for all threads: services' models are most of what a client costs.
+        core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
         retries: Any = {"mode": "standard", "total_max_attempts": ATTEMPTS}
         core.set_default_client_config(Config(connect_timeout=CONNECT_TIMEOUT_S, retries=retries))
         _threads.session = boto3.Session(botocore_session=core)
