@@ -18,6 +18,8 @@ from frontend.views.figures import DEFAULT_FRAME, DEFAULT_METRIC, FRAMES, METRIC
 from frontend.views.order import GROUPS, ORDERS
 from frontend.views.plan import ask
 
+EXPORTS: Final = ("netem", "json", "csv", "rows", "shadow", "chaos-mesh", "triples")
+
 
 def _near(value: date) -> None:
     """Times that can be reckoned with: `datetime` ends at the years 1 and 9999."""
@@ -156,6 +158,24 @@ class PlanQuery(RowsQuery):
     apart = _of_plan("geographies of the replicas: any, or all different", "any",
                      validate=OneOf(("any", "geography")))  # fmt: skip
     mine = _of_plan("a set of codes to compare with", validate=Length(max=200))
+
+
+class RelaysQuery(RowsQuery):
+    timeframe = text(
+        "window, of whole UTC days (1Y: months)",
+        load_default=ask.DEFAULT_TIMEFRAME,
+        validate=OneOf(TIMEFRAMES),
+    )
+
+
+class ExportQuery(ma.Schema):
+    format = text("which file", load_default="json", validate=OneOf(EXPORTS))
+    regions = text(f"between these: {_filter}", load_default="", validate=Length(max=1000))
+    timeframe = text(
+        "window, of whole UTC days (1Y: months)",
+        load_default=ask.DEFAULT_TIMEFRAME,
+        validate=OneOf(TIMEFRAMES),
+    )
 
 
 def span(args: Mapping[str, Any], default: timedelta, most: timedelta) -> tuple[datetime, datetime]:

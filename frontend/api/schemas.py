@@ -287,5 +287,23 @@ class PlanSchema(_Rows):
     data = ma.fields.List(ma.fields.Nested(PlanSetSchema))
 
 
+class RelaySchema(ma.Schema):
+    via = text("the third region")
+    p_50 = number("of the sum of both legs, ms")
+    p_99 = number("of the sum of both legs, ms")
+    gain_p_50 = number("direct less that, ms")
+    gain_p_99 = number("direct less that, ms")
+    days_held = ma.fields.Integer(
+        metadata={"description": "days of the last year on which the way round was shorter"}
+    )
+    days = ma.fields.Integer(metadata={"description": "days with figures of all three pairs"})
+
+
+class RelaysSchema(_Rows):
+    window_start = time("start of the window")
+    window_end = time("end of the window")
+    data = ma.fields.List(ma.fields.Nested(RelaySchema))
+
+
 class StatusSchema(_Rows):
     data = ma.fields.List(ma.fields.Nested(SourceSchema))

@@ -12,8 +12,9 @@ from cloudping.intervals import intervals
 from cloudping.regions import fibre_rtt_ms
 from cloudping.summaries import PERCENTILES
 from cloudping.times import to_iso, utc_now
-from frontend.api import plan, rows
+from frontend.api import plan, relays, rows
 from frontend.api.download import zipped
+from frontend.api.export import address
 from frontend.api.formats import SHORT_CACHE, answer, metadata
 from frontend.api.openapi import ROWS, Checked, api
 from frontend.api.queries import (
@@ -314,6 +315,8 @@ def sources(args: dict[str, Any]) -> Response:
 
 
 plan.init(blueprint)
+address.init(blueprint)
+relays.init(blueprint)
 
 
 @blueprint.get("/daily.zip")

@@ -17,6 +17,7 @@ from frontend.views.figures import (
     light_ratio,
 )
 from frontend.views.lookup import known, pair_cells
+from frontend.views.relays import way_round
 
 blueprint = Blueprint("pair", __name__)
 
@@ -40,9 +41,16 @@ def page(source: str, target: str) -> str:
     has_back = bool(back) and source != target
     light_ms = fibre_rtt_ms(a, b)
     changed = changes.chosen(current.changes, changes.Choice(pair=(source, target)))
+    medians = {
+        pair: cell.figures.percentiles[50]
+        for pair, cell in current.cells.get("1M", {}).items()
+        if 50 in cell.figures.percentiles
+    }
     keep()
     return render_template(
         "pair.html",
+        way_round=way_round(medians, source, target),
+        direct=medians.get((source, target)),
         a=a,
         b=b,
         ways=[(a, b, there), *([(b, a, back)] if source != target else [])],

@@ -25,12 +25,14 @@ PATHS = (
     "/matrix",
     "/status",
     "/plan",
+    "/export",
     "/daily.zip",
     "/openapi.json",
     "/pairs/{source}/{target}",
     "/pairs/{source}/{target}/history",
     "/pairs/{source}/{target}/samples",
     "/pairs/{source}/{target}/distribution",
+    "/pairs/{source}/{target}/relays",
 )
 ATTACKS = [
     *((path, GenerationMode.POSITIVE) for path in PATHS),
@@ -71,7 +73,7 @@ def attack(app: Flask, path: str, mode: GenerationMode, examples: int) -> None:
     # How far apart start and end may be cannot be said in OpenAPI; an unknown region is 404, which
     # counts as accepted, and as rejected.
     # Nor which regions there are, nor which rules a number of replicas can keep.
-    ranged = "start" in operation.query or path == "/plan"
+    ranged = "start" in operation.query or path in ("/plan", "/export")
     excluded: list[Any] = [positive_data_acceptance] if ranged else []
     if mode is GenerationMode.POSITIVE:
         excluded.append(negative_data_rejection)
