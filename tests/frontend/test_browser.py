@@ -458,7 +458,7 @@ def test_axe_finds_nothing_serious(
 
 
 def test_the_first_load_is_small(browser: Browser) -> None:
-    """The matrix of 34 sources and 39 targets, with all that it loads: at most 150 KB."""
+    """The matrix of 34 sources and 39 targets, with all that it loads: at most 45 KB."""
     app = create_app(load({}), client=object(), background=False)
     good = installation()
     cell = good.cells["1D"]["us-east-1", "eu-west-1"]
@@ -486,4 +486,4 @@ def test_the_first_load_is_small(browser: Browser) -> None:
     server.shutdown()
     thread.join()
     server.server_close()
-    assert 10_000 < sum(sizes) <= 150_000
+    assert 10_000 < sum(sizes) <= 45_000
