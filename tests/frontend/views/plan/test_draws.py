@@ -68,9 +68,13 @@ def problem(number: int) -> None:
     asked = near[0] if protocol.asked == "leader" else evaluator.nearest(client, near)
     operations = simulated(rng, protocol, placement, client, asked)
     for p in (50, 90, 99):
-        assert placement.clients[client].percentile(p) == pytest.approx(
-            np.percentile(operations, p), rel=0.005, abs=0.011
-        ), (number, protocol.name, replicas, client, p)
+        # A few values of the samples may lie on either side of a percentile, and where the draws
+        # then fall is their noise: four standard errors of the share below it.
+        noise = 4 * (p * (100 - p) / DRAWS) ** 0.5
+        low, high = np.percentile(operations, (p - noise, p + noise))
+        found_ms = placement.clients[client].percentile(p)
+        said = (number, protocol.name, replicas, client, p, low, found_ms, high)
+        assert 0.995 * low - 0.011 <= found_ms <= 1.005 * high + 0.011, said
 
 
 @pytest.mark.parametrize("number", range(8))
