@@ -2,7 +2,7 @@
 
 A window here is made of whole UTC days or months, so that one read serves everybody for a day:
 1D, 1W and 1M are the last 1, 7 and 30 days, 1Y the last 12 months. With 34 sources that run every
-5 minutes the days take some 900 read units a day, the months 1,900 once a month. Until the first
+5 minutes the days take some 1,600 read units a day, the months 2,300 once a month. Until the first
 day (month) is over, the hours (days) so far take their place.
 """
 
