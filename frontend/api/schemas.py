@@ -174,6 +174,9 @@ class ChangeSchema(ma.Schema):
 
 
 class ChangesSchema(_Rows):
+    until = ma.fields.Date(
+        allow_none=True, metadata={"description": "the last day that was looked through"}
+    )
     data = ma.fields.List(ma.fields.Nested(ChangeSchema))
 
 

@@ -138,7 +138,7 @@ def changes(args: dict[str, Any]) -> Response:
     found = view.chosen(current.changes, choice)
     data = [change_row(view.told(change, current.regions)) for change in found]
     until = None if current.changes_until is None else current.changes_until.isoformat()
-    return answer(data, args["format"], rows.CHANGE, until=until)
+    return answer(data, args["format"], rows.CHANGE, more={"until": until})
 
 
 @blueprint.get("/pairs/<source>/<target>")

@@ -8,21 +8,22 @@ JSON, and what is good has to be shown as if nothing else were there.
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 from flask import Flask
 
-from cloudping import dynamo, regions, runs, summaries
+from cloudping import changes, dynamo, regions, runs, summaries
+from cloudping.changes import ChangeTable, State
 from cloudping.regions import CATALOGUE, RegionState, RegionTable
 from cloudping.runs import RunTable
 from cloudping.settings import load
 from cloudping.summaries import TIMEFRAMES, Summary, SummaryTable
 from cloudping.times import to_iso
 from frontend import create_app
-from tests.frontend.conftest import TARGETS, figures, fill, run, site_of, this_minute
+from tests.frontend.conftest import TARGETS, a_change, figures, fill, run, site_of, this_minute
 
 WRONG: tuple[dict[str, Any], ...] = (
     {"S": ""}, {"S": "x"}, {"S": "=cmd|' /C calc'!A0"}, {"S": "<script>alert(1)</script>"},
@@ -44,7 +45,8 @@ PATHS = (
     "/pair/us-east-1/eu-west-1", "/api/v1/regions", "/api/v1/matrix", "/api/v1/status",
     "/api/v1/matrix?timeframe=now&order=proximity", "/api/v1/pairs/us-east-1/eu-west-1",
     "/api/v1/regions?format=csv", "/api/latencies", "/api/latencies?timeframe=now", "/api/status",
-    "/api/regions", "/averages/day/7", "/metrics", "/readyz",
+    "/api/regions", "/averages/day/7", "/metrics", "/readyz", "/changes", "/changes.atom",
+    "/changes?region=us-east-1&least=1", "/api/v1/changes", "/api/v1/changes?format=csv",
 )  # fmt: skip
 
 Item = dict[str, dict[str, Any]]
@@ -192,6 +194,25 @@ def test_broken_cells(dynamodb: Any, good: Flask, step: int) -> None:
         assert {code: row[code] for code in TARGETS} == {
             "us-east-1": 1.2, "eu-west-1": 68.5, "ap-northeast-1": 148.5, "cn-north-1": 215.5
         }  # fmt: skip
+
+
+@every
+def test_broken_changes(dynamodb: Any, good: Flask, step: int) -> None:
+    table = ChangeTable(dynamodb)
+    item = wire(changes.to_item(a_change(last_day=date(2026, 4, 2))))
+    pairs = ("{", "1", "[1]", "[[]]", '[["a","b","2026-03-14",null,1e999,NaN,1]]', "null", "[null]")
+    items = [
+        *broken(item, {"year", "id"}),
+        *({**item, "pairs": {"S": text}} for text in pairs),
+    ]
+    for k, some in enumerate(chunks(items[::step])):
+        table.write([a_change()])
+        put(dynamodb, table.name, [
+            {**bad, "id": {"S": f"2026-03-15-{k}-{n}"}} for n, bad in enumerate(some)
+        ])  # fmt: skip
+        table.put_state(State(date(2026, 11, 1) + timedelta(days=k), this_minute()))
+        answers = survives(dynamodb, good)
+        assert a_change().id in {row["id"] for row in answers["/api/v1/changes"]["data"]}
 
 
 def test_a_broken_state_of_the_aggregator_only_costs_its_marks(dynamodb: Any, good: Flask) -> None:

@@ -12,18 +12,29 @@ from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from cloudping.buckets import Bucket, DistributionTable
+from cloudping.changes import ChangeTable, State
 from cloudping.distribution import from_attempts
 from cloudping.periods import HOUR, floor
 from cloudping.runs import METHOD_KERNEL
 from cloudping.settings import load
 from cloudping.summaries import Day, HistoryTable
 from frontend import create_app
-from tests.frontend.conftest import BASE_MS, SOURCES, TARGETS, figures, fill, site_of, this_minute
+from tests.frontend.conftest import (
+    BASE_MS,
+    SOURCES,
+    TARGETS,
+    a_change,
+    figures,
+    fill,
+    site_of,
+    this_minute,
+)
 
 PATHS = (
     "/regions",
     "/matrix",
     "/status",
+    "/changes",
     "/plan",
     "/export",
     "/daily.zip",
@@ -55,6 +66,8 @@ def unlimited(dynamodb: Any) -> Flask:
     found = from_attempts(["eu-west-1"], [0, 0, 0], [68.0, 68.0, 70.5], int(hour.timestamp()))
     bucket = Bucket("us-east-1", HOUR, hour, METHOD_KERNEL, "aws", found)
     DistributionTable(dynamodb).write([bucket], now)
+    ChangeTable(dynamodb).write([a_change()])
+    ChangeTable(dynamodb).put_state(State(now.date(), now))
     app = create_app(load({"FRONTEND_REQUESTS_PER_MINUTE": "0"}), dynamodb, background=False)
     site_of(app).keeper.refresh()
     return app
