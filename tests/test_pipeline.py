@@ -1,7 +1,6 @@
 """The whole pipeline as `make run` brings it up: deployed by Chalice, fired by EventBridge."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -83,16 +82,12 @@ class Local:
             return bytes(answer.read())
 
     def client(self, service: str, region: str = HOME_REGION) -> Any:
-        return boto3.client(
-            service, region_name=region, endpoint_url=f"http://127.0.0.1:{self.aws_port}"
-        )
+        session = boto3.Session("local", "local", region_name=region)  # whatever others left
+        return session.client(service, endpoint_url=f"http://127.0.0.1:{self.aws_port}")
 
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
-    # Module-scoped, so before the fixture that sets credentials for every test.
-    os.environ.setdefault("AWS_ACCESS_KEY_ID", "local")
-    os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "local")
     stack = Local(tmp_path_factory.mktemp("local"))
     stack.start()
     yield stack

@@ -17,6 +17,7 @@ ACCOUNT = Account(Installation(), "123456789012", "aws", HOME_REGION)
 ALL = {
     "PingTest", "cloudping_regions", "cloudping_distributions", "cloudping_stored_avgs",
     "cloudping_history",
+    "cloudping_changes",
 }  # fmt: skip
 KEY: dict[str, Any] = {
     "KeySchema": [{"AttributeName": "region", "KeyType": "HASH"}],

@@ -160,7 +160,7 @@ def test_deploy_again_kill_status_and_destroy(operator: Operator) -> None:
     assert "5 functions removed" in kept
     left = operator.everything()
     assert left["stacks"] == ["cloudping-tables"]
-    assert len(left["tables"]) == 5
+    assert len(left["tables"]) == 6
     assert not any(left[kind] for kind in ("functions", "rules", "roles", "log groups"))
 
     assert "5 tables removed" in operator.run("destroy", "--yes", "--tables")
@@ -397,6 +397,7 @@ def test_tables_without_their_stack_are_refused_then_taken_in(operator: Operator
         "PingTest": "PingTest", "Regions": "cloudping_regions",
         "Distributions": "cloudping_distributions", "StoredAverages": "cloudping_stored_avgs",
         "History": "cloudping_history",
+        "Changes": "cloudping_changes",
     }  # fmt: skip
     formation.create_change_set(
         StackName="cloudping-tables",

@@ -14,14 +14,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from chalicelib import probe_run, region_watch, trigger
 
+from cloudping import dynamo
 from cloudping.account import region_status
-from cloudping.regions import CATALOGUE
+from cloudping.regions import CATALOGUE, RegionTable
 from cloudping.settings import load
+from cloudping.summaries import Day, Figures, HistoryTable
 from cloudping.times import to_iso, utc_now
 from frontend import create_app
+from frontend.data.site import EXTENSION
 from infra.aws import installation
 from infra.aws.installation import AGGREGATOR, APPS, PROBES, WATCH, App, Installation
 from tests.conftest import ROOT
@@ -51,6 +55,7 @@ STACKS = (
 )
 SITE = ("--image", "registry.invalid/cloudping:1", "--max-tasks", "1")
 ONE = ("--regions", HOME)
+TARGET = "eu-west-1"
 NEW = "sa-west-1"  # a region that the catalogue does not have, which the account opts in to
 
 # docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html; docker asks for these.
@@ -136,11 +141,14 @@ def _status(operator: Operator, command: str = "status") -> str:
 def _work(environment: dict[str, str], folder: Path) -> None:
     """What the functions and the site do, in this process, on what is deployed."""
     with pytest.MonkeyPatch.context() as patch:
+        # Another account's credentials are not to be kept for the tests that come after.
+        patch.setattr(boto3, "DEFAULT_SESSION", None)
         for name, value in (environment | ministack.FAST).items():
             patch.setenv(name, value)
         settings = load({**environment, **ministack.FAST, "AWS_DEFAULT_REGION": HOME})
         arn = f"arn:aws:lambda:{HOME}:{ACCOUNT}:function:cloudping-watch-{HOME}-regions"
         late = timedelta(hours=47)
+        _two_months_with_a_change()
         for ages in ((late, timedelta()), (late - timedelta(minutes=5),)):  # the day changes again
             with calls.recorded_here(folder / PROBES.name, patch):
                 for age in ages:
@@ -154,9 +162,27 @@ def _work(environment: dict[str, str], folder: Path) -> None:
                 )
                 region_watch.run(arn, settings)
         with calls.recorded_here(folder / "site", patch):
-            _visit(create_app())
+            app = create_app(background=False)
+            app.extensions[EXTENSION].keeper.refresh()
+            _visit(app)
         probe_run.client.cache_clear()
         trigger._installed.cache_clear()
+
+
+def _two_months_with_a_change() -> None:
+    """Daily figures in which the aggregator finds a level shift."""
+    client, now = dynamo.client(HOME), utc_now()
+    RegionTable(client).note_data(TARGET, now - timedelta(days=60), now)
+    HistoryTable(client).replace(
+        Day(
+            HOME,
+            TARGET,
+            (now - timedelta(days=back)).date(),
+            Figures(100, percentiles={50: 80.0 if back < 30 else 70.0}, methods=("kernel-1",)),
+            "aws",
+        )
+        for back in range(1, 60)
+    )
 
 
 def _visit(app: Any) -> None:
