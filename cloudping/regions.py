@@ -25,7 +25,8 @@ EARTH_RADIUS_KM = 6371.0088  # mean radius R1, IUGG
 # Corning SMF-28 data sheet), in km per ms.
 FIBRE_KM_PER_MS = 299.792458 / 1.4682
 PLACE_UNCERTAINTY_KM = 100.0  # at each end: places are approximate
-_CODE = re.compile(r"[a-z]{2,8}(-[a-z]{2,16}){1,3}-[0-9]{1,2}")
+# Of AWS, as us-east-1, or the name that a monitor's two servers were given.
+_CODE = re.compile(r"[A-Za-z0-9-]{1,40}")
 FLOOR_MARGIN = 0.8  # never call a real figure impossible because of rounding
 
 
@@ -325,7 +326,7 @@ def _from_item(item: Mapping[str, Any], table: str) -> RegionState:
 
     code = get.text("region")
     if not _CODE.fullmatch(code):
-        raise get.error("region", "a region's code, as us-east-1")
+        raise get.error("region", "a code of up to 40 letters, digits and hyphens, as us-east-1")
     place = Region(
         code=code,
         name=get.text("region_name"),

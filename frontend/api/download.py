@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Any, Final
 
-from cloudping.errors import ItemError
 from cloudping.summaries import PERCENTILES
 from cloudping.times import utc_now
 from frontend.api.formats import LICENCE_TEXT, cell
@@ -27,7 +26,7 @@ def zipped(
 ) -> Iterator[bytes]:
     """A ZIP as it is made: never more than a pair's year in memory.
 
-    Pairs that cannot be read are named in a file of their own.
+    Pairs of which something cannot be read are named in a file of their own.
     """
     buffer = _Drain()
     left_out: list[str] = []
@@ -40,12 +39,13 @@ def zipped(
             writer = csv.DictWriter(out, DAILY_COLUMNS, extrasaction="ignore", restval="")
             writer.writeheader()
             for source, target in pairs:
-                try:
-                    days = history_of(source, target, first, last)
-                except ItemError as error:  # the answer has begun: it must not end in the middle
+                days = history_of(source, target, first, last)
+                for error in days.bad:
                     log.error("%s", error)
-                    left_out.append(f"{source} to {target}: what is stored of it cannot be read\n")
-                    continue
+                if days.bad:
+                    left_out.append(
+                        f"{source} to {target}: part of what is stored of it cannot be read\n"
+                    )
                 for day in days:
                     row = {
                         "date": day.day.isoformat(),

@@ -16,6 +16,7 @@ from cloudping import windows
 from cloudping.buckets import Bucket, DistributionTable, origin_of
 from cloudping.distribution import Distribution, merge
 from cloudping.figures import series
+from cloudping.items import Batch
 from cloudping.periods import HOUR
 from cloudping.runs import REASONS, RunTable, SamplePage
 from cloudping.summaries import Day, Figures, HistoryTable, Summary
@@ -23,7 +24,7 @@ from cloudping.times import floor_hour
 from frontend.data.reading import charged_to, counted, reads
 
 T = TypeVar("T")
-ReadHistory = Callable[[str, str, date, date], list[Day]]
+ReadHistory = Callable[[str, str, date, date], Batch[Day]]
 
 CACHE_S: Final = 120
 CACHE_ENTRIES: Final = 256
@@ -114,7 +115,7 @@ class Store:
             self._downloading.add(client)
         limit = reads()
 
-        def history_of(source: str, target: str, first: date, last: date) -> list[Day]:
+        def history_of(source: str, target: str, first: date, last: date) -> Batch[Day]:
             with charged_to(limit):  # the request's context is over when the answer is made
                 table = HistoryTable(self._client(), self._prefix)
                 return table.between(source, target, first, last)

@@ -59,7 +59,7 @@ def test_a_broken_item_of_a_pair_does_not_cut_the_download_off(
     archive = zipfile.ZipFile(io.BytesIO(stored.get("/api/v1/daily.zip").data))
     assert len(rows(archive.read("daily.csv").decode())) == 3
     assert archive.read("LEFT_OUT.txt").decode() == (
-        "us-east-1 to us-east-1: what is stored of it cannot be read\n"
+        "us-east-1 to us-east-1: part of what is stored of it cannot be read\n"
     )
 
 
