@@ -65,6 +65,8 @@ ROWS_EACH_RUN = 2
 DAILY_WRITES, DAILY_ROWS, DAILY_HISTORY, DAILY_READS = 44, 2, 6, 163
 HOUR_BUCKET, DAY_BUCKET, MONTH_BUCKET = 2122, 6947, 37_000  # bytes, 39 targets
 HISTORY_DAY, SUMMARY = 360, 440  # bytes of a pair and day; of a pair and timeframe
+# Looked through once a day for changes, of each pair: 400 days, so at most 14 months' items.
+SEARCHED_MONTHS = 14
 ITEM_OVERHEAD = 100  # bytes that DynamoDB adds to each item, and to each entry of an index
 # A run of all sources: twice the 16.7 s (4.0 s of CPU) that `python -m bench.aggregation` took for
 # 34 sources and 39 targets on a machine with five times as much to do as cores (November 2026).
@@ -179,6 +181,9 @@ def pipeline_lines(plan: Plan) -> Iterator[Line]:
     reads += hours * len(CATALOGUE) + plan.runs  # states; a probe's look at its targets
     of = f"{reads + raw_reads:,.0f} units"
     yield Line("DynamoDB reads", reads * READ + raw_reads * READ_IA, of)
+    a_pair = ceil(min(plan.months, SEARCHED_MONTHS) * days * HISTORY_DAY / (4 * KB)) / 2
+    searched = days * sources * (plan.targets - 1) * a_pair
+    yield Line("DynamoDB reads, changes", searched * READ, f"{searched:,.0f} units")
     runs_gb, figures_gb = stored_gb(plan)
     of = f"{runs_gb:.1f} GB of runs, {figures_gb:.1f} of figures after {plan.months} months"
     yield Line("DynamoDB storage", runs_gb * STORAGE_IA_GB + figures_gb * STORAGE_GB, of)
