@@ -6,15 +6,14 @@ off first. The planet's figures are percentiles of single connects over a year o
 """
 
 import argparse
-import csv
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+import pandas as pd
 
 from cloudping import planet
 from cloudping.regions import CATALOGUE, fibre_rtt_ms, rtt_floor_ms
@@ -24,8 +23,9 @@ ATTEMPTS: Final = 5
 MARKED_RELAY_MS: Final = 10.0
 MARKED_DIFFERENCE_MS: Final = 5.0
 
-Pair = tuple[str, str]
-Matrix = Mapping[Pair, tuple[float, float]]  # (P50, P90) in ms
+BANDS_MS: Final = (0, 20, 50, 100, 150, 200, 250, 300, 1000)
+PAIR: Final = ["source", "target"]  # the index of a matrix, which is a row a directed pair
+PERCENTILES: Final = ["p50_ms", "p90_ms"]  # its columns
 
 
 class MatrixError(Exception):
@@ -56,51 +56,67 @@ class Error:
     bias: float  # median with its sign
 
 
-def read(path: Path, overhead_ms: float) -> dict[Pair, tuple[float, float]]:
+def read(path: Path, overhead_ms: float) -> pd.DataFrame:
     """The measured matrix; raises MatrixError with the line that makes no sense."""
-    found: dict[Pair, tuple[float, float]] = {}
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            lines = csv.DictReader(file)
-            missing = {"source", "target", "p50_ms", "p90_ms"} - set(lines.fieldnames or ())
-            if missing:
-                raise MatrixError(f"{path}: no column {', '.join(sorted(missing))}")
-            for line in lines:
-                pair = (line["source"], line["target"])
-                for code in pair:
-                    if code not in CATALOGUE:
-                        raise MatrixError(f"{path}:{lines.line_num}: no region {code!r}")
-                p50, p90 = (float(line[name]) - overhead_ms for name in ("p50_ms", "p90_ms"))
-                if pair[0] != pair[1] and not 0 < p50 <= p90:
-                    raise MatrixError(
-                        f"{path}:{lines.line_num}: P50 {p50:g} and P90 {p90:g} ms, "
-                        f"less {overhead_ms:g} ms, are not a positive pair in this order"
-                    )
-                found[pair] = (p50, p90)
-    except (OSError, UnicodeDecodeError, ValueError, TypeError) as error:
-        raise MatrixError(f"{path}: {error}") from error
-    if not any(a != b for a, b in found):
+        file = pd.read_csv(
+            path, dtype=str, keep_default_na=False, na_values=[""], skip_blank_lines=False
+        )
+    except (OSError, ValueError) as error:  # all of pandas's own are ValueErrors
+        raise MatrixError(f"{path}: {str(error).strip()}") from error
+    if missing := {*PAIR, *PERCENTILES} - set(file.columns):
+        raise MatrixError(f"{path}: no column {', '.join(sorted(missing))}")
+    file.index += 2  # is now the number of the line
+    file = file.dropna(how="all")
+    for name in PAIR:
+        for line, code in file.loc[~file[name].isin(CATALOGUE), name].items():
+            raise MatrixError(f"{path}:{line}: no region {code!r}")
+    for line, (source, target) in file.loc[file.duplicated(PAIR), PAIR].iterrows():
+        raise MatrixError(f"{path}:{line}: {source} to {target} for a second time")
+    figures = file[PERCENTILES].apply(pd.to_numeric, errors="coerce") - overhead_ms
+    p50, p90 = (figures[name] for name in PERCENTILES)
+    is_pair = file["source"] != file["target"]
+    is_wrong = figures.isna().any(axis=1) | (is_pair & ~((p50 > 0) & (p50 <= p90)))
+    for line, values in file.loc[is_wrong, PERCENTILES].iterrows():
+        raise MatrixError(
+            f"{path}:{line}: P50 {values['p50_ms']} and P90 {values['p90_ms']} ms, "
+            f"less {overhead_ms:g} ms, are not a positive pair in this order"
+        )
+    if not is_pair.any():
         raise MatrixError(f"{path}: no pairs")
-    return found
+    return figures.set_index(pd.MultiIndex.from_frame(file[PAIR]))
 
 
 def simulated(
-    pairs: Mapping[Pair, Any], end: datetime, seed: int = 0, hours: int = 1
-) -> dict[Pair, tuple[float, float]]:
+    pairs: Iterable[tuple[str, str]], end: datetime, seed: int = 0, hours: int = 1
+) -> pd.DataFrame:
     """The planet's P50 and P90 of these pairs over the year to `end`, a run every few hours."""
     last = int(end.timestamp()) // 60
     minutes = np.arange(last - int(timedelta(days=365) / timedelta(minutes=1)), last, 60 * hours)
-    found = {}
-    for source, target in pairs:
-        latencies = planet.latencies_ms(source, target, minutes, ATTEMPTS, seed)
-        p50, p90 = np.nanpercentile(latencies, (50, 90))
-        found[source, target] = (float(p50), float(p90))
-    return found
+    return matrix(
+        {
+            pair: np.nanpercentile(planet.latencies_ms(*pair, minutes, ATTEMPTS, seed), (50, 90))
+            for pair in pairs
+        }
+    )
 
 
-def shape(matrix: Matrix) -> Shape:
-    p50, p90 = _array(matrix, 0), _array(matrix, 1)
-    codes = _codes(matrix)
+def matrix(figures: Mapping[tuple[str, str], Sequence[float]]) -> pd.DataFrame:
+    """Of P50 and P90 by pair."""
+    index = pd.MultiIndex.from_tuples(figures, names=PAIR)
+    return pd.DataFrame(list(figures.values()), index, PERCENTILES)
+
+
+def between_regions(figures: pd.DataFrame) -> pd.DataFrame:
+    """Without the regions to themselves."""
+    source, target = (figures.index.get_level_values(name) for name in PAIR)
+    return figures[source != target]
+
+
+def shape(figures: pd.DataFrame) -> Shape:
+    codes = sorted({code for pair in figures.index for code in pair})
+    square = figures.unstack().reindex(index=codes)
+    p50, p90 = (square[name].reindex(columns=codes).to_numpy() for name in PERCENTILES)
     fibre = np.array([[fibre_rtt_ms(CATALOGUE[a], CATALOGUE[b]) for b in codes] for a in codes])
     floor = np.array([[rtt_floor_ms(a, b) for b in codes] for a in codes])
     other = ~np.eye(len(codes), dtype=bool) & ~np.isnan(p50)
@@ -125,35 +141,28 @@ def shape(matrix: Matrix) -> Shape:
     )
 
 
-def error(matrix: Matrix, measured: Matrix) -> Error:
-    pairs = [pair for pair in measured if pair[0] != pair[1]]
-    off = np.array([matrix[pair][0] / measured[pair][0] - 1 for pair in pairs])
+def compared(made: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
+    """Both P50s of each pair that was measured, furthest off first; `off` is a share of that."""
+    pairs = between_regions(measured)["p50_ms"].to_frame("measured").assign(made=made["p50_ms"])
+    pairs["off"] = pairs["made"] / pairs["measured"] - 1
+    return pairs.sort_values("off", key=abs, ascending=False, kind="stable")
+
+
+def error(made: pd.DataFrame, measured: pd.DataFrame) -> Error:
+    off = compared(made, measured)["off"]
     return Error(
-        median=float(np.median(np.abs(off))),
-        p90=float(np.percentile(np.abs(off), 90)),
-        bias=float(np.median(off)),
+        median=float(off.abs().median()),
+        p90=float(off.abs().quantile(0.9)),
+        bias=float(off.median()),
     )
 
 
-def _codes(matrix: Matrix) -> list[str]:
-    return sorted({code for pair in matrix for code in pair})
-
-
-def _array(matrix: Matrix, which: int) -> Any:
-    codes = _codes(matrix)
-    nothing = (np.nan, np.nan)
-    return np.array([[matrix.get((a, b), nothing)[which] for b in codes] for a in codes])
-
-
-def _spread(matrix: Matrix) -> list[tuple[str, int, float]]:
-    """(P50 from and to, pairs, median of P90 - P50) by distance."""
-    edges = (0, 20, 50, 100, 150, 200, 250, 300, 1000)
-    found = []
-    for low, high in pairwise(edges):
-        parts = [b - a for (s, t), (a, b) in matrix.items() if s != t and low <= a < high]
-        if parts:
-            found.append((f"{low} to {high} ms", len(parts), float(np.median(parts))))
-    return found
+def spread(figures: pd.DataFrame) -> pd.DataFrame:
+    """By bands of P50: `size`, the number of pairs in it, and the `median` of P90 - P50."""
+    pairs = between_regions(figures)
+    bands = pd.cut(pairs["p50_ms"], BANDS_MS, right=False)
+    tails = (pairs["p90_ms"] - pairs["p50_ms"]).groupby(bands, observed=True)
+    return tails.agg(["size", "median"])
 
 
 def main() -> None:
@@ -169,25 +178,26 @@ def main() -> None:
     except MatrixError as failure:
         parser.exit(1, f"{failure}\n")
     end = args.until.replace(tzinfo=args.until.tzinfo or UTC) if args.until else utc_now()
-    made = simulated(measured, end, args.seed)
+    made = simulated(measured.index, end, args.seed)
     found = error(made, measured)
     print(f"error of P50: median {found.median:.1%}, P90 {found.p90:.1%}, bias {found.bias:+.1%}\n")
-    print(f"{'':24}{'file':>12}{f'less {args.overhead_ms:g} ms':>14}{'planet':>12}")
-    columns = [shape(matrix) for matrix in (read(args.measured, 0.0), measured, made)]
-    for name in (field.name for field in fields(Shape)):
-        file, less, ours = (getattr(column, name) for column in columns)
-        print(f"{name:24}{file:12.5g}{less:14.5g}{ours:12.5g}")
-    for title, matrix in (("measured", measured), ("planet", made)):
+    columns = {
+        "file": read(args.measured, 0.0),
+        f"less {args.overhead_ms:g} ms": measured,
+        "planet": made,
+    }
+    shapes = pd.DataFrame({title: asdict(shape(figures)) for title, figures in columns.items()})
+    print(shapes.to_string(float_format="{:.5g}".format))
+    for title, figures in (("measured", measured), ("planet", made)):
         print(f"\n{title}: P90 - P50 by P50, median")
-        for span, count, median in _spread(matrix):
-            print(f"{span:>16}{count:6}{median:8.1f} ms")
+        for band, tails in spread(figures).iterrows():
+            span = f"{band.left} to {band.right} ms"
+            print(f"{span:>16}{tails['size']:6.0f}{tails['median']:8.1f} ms")
     print("\nfurthest off")
-    pairs = [pair for pair in measured if pair[0] != pair[1]]
-    off = {pair: made[pair][0] / measured[pair][0] - 1 for pair in pairs}
-    for pair in sorted(pairs, key=lambda pair: -abs(off[pair]))[: args.worst]:
+    for (source, target), pair in compared(made, measured).head(args.worst).iterrows():
         print(
-            f"{pair[0]:>16} {pair[1]:16}{measured[pair][0]:8.1f}{made[pair][0]:8.1f} ms"
-            f"{off[pair]:+8.0%}"
+            f"{source:>16} {target:16}{pair['measured']:8.1f}{pair['made']:8.1f} ms"
+            f"{pair['off']:+8.0%}"
         )
 
 

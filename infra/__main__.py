@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="python -m infra", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    # Only the chosen command is imported, so that `ping` does not wait for pandas.
+    # Only the chosen command is imported, so that `ping` does not wait for numpy.
     chosen = next((word for word in words if not word.startswith("-")), None)
     for name, module_name in COMMANDS.items():
         if chosen in (None, name) or chosen not in COMMANDS:

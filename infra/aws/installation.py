@@ -41,9 +41,7 @@ class App:
 
 
 PROBES = App("probes", "probe", memory_mb=256, timeout_s=PROBE_FUNCTION_S)
-AGGREGATOR = App(
-    "aggregator", "aggregate", memory_mb=1024, timeout_s=300, must_contain=("numpy", "pandas")
-)
+AGGREGATOR = App("aggregator", "aggregate", memory_mb=1024, timeout_s=300, must_contain=("numpy",))
 WATCH = App("watch", "regions", memory_mb=256, timeout_s=60)
 APPS = {app.name: app for app in (PROBES, AGGREGATOR, WATCH)}
 

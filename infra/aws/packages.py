@@ -20,7 +20,7 @@ STORED_BYTES = 5 * 1024 * 1024  # below, a package is not compressed
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first moment that a zip can say
 _UNIX, _MODE = 3, 0o100644  # whoever runs a function may read its files
-_TESTED = ("numpy", "pandas")
+_TESTED = "numpy"
 
 
 def write_config(app: App, installation: Installation, folder: Path) -> None:
@@ -76,8 +76,8 @@ def normalise(made: Path, zip_file: Path) -> None:
     """Writes a zip anew so that its bytes follow from the content of its files alone.
 
     Chalice takes over the files' modes (what a umask of 077 leaves cannot be imported in Lambda),
-    their times, and the order in which the file system lists them. The tests of numpy and pandas, a
-    fifth of the size, stay out. A small package is stored: what deflate makes of it differs with
+    their times, and the order in which the file system lists them. The tests of numpy, a fifth of
+    its size, stay out. A small package is stored: what deflate makes of it differs with
     the implementation of zlib, and each difference deploys every region anew.
     """
     with zipfile.ZipFile(made) as content:
@@ -94,7 +94,7 @@ def normalise(made: Path, zip_file: Path) -> None:
 
 def _is_needed(name: str) -> bool:
     folders = name.split("/")
-    return not (folders[0] in _TESTED and "tests" in folders)
+    return not (folders[0] == _TESTED and "tests" in folders)
 
 
 def build_if_changed(app: App, installation: Installation, destination: Path) -> Path:
