@@ -34,6 +34,7 @@ from typing import Any
 from flask import Flask, render_template_string
 
 from cloudping import dynamo
+from cloudping.changes import ChangeTable
 from cloudping.regions import CATALOGUE, RegionState, RegionTable
 from cloudping.runs import (
     METHOD_KERNEL,
@@ -190,7 +191,9 @@ def answered_from_memory(client: Any) -> Any:
         body = pages.get(_asked_for(asked), [b'{"Items": []}'])[
             int(asked.get("ExclusiveStartKey", {}).get("next", {}).get("S", 0))
         ]
-        if "Key" in asked:  # the aggregator's state of a source: today's figures are always new
+        if asked["TableName"] == ChangeTable.NAME and "Key" in asked:
+            body = b"{}"  # nothing has been looked for
+        elif "Key" in asked:  # the aggregator's state of a source: today's figures are always new
             body = json.dumps({"Item": _state(asked["Key"]["region"]["S"])}).encode()
         headers = {"content-type": "application/x-amz-json-1.0"}
         return AWSResponse(request.url, 200, headers, Raw(body))
