@@ -17,7 +17,9 @@ from cloudping import dynamo, runs
 from cloudping.errors import UnknownRegionError
 from cloudping.periods import DAY, HOUR, MONTH
 from cloudping.regions import CATALOGUE, RegionState
-from cloudping.runs import ORIGIN_SIMULATED
+from cloudping.runs import ORIGIN_SIMULATED, Run
+from cloudping.summaries import Figures
+from cloudping.times import to_iso
 from tests.aggregator.conftest import SOURCE, START, TARGETS, Installation, a_run
 
 Fill = Callable[[datetime, datetime], Installation]
@@ -48,6 +50,70 @@ def test_every_timeframe_equals_numpy_over_the_raw_samples(steady: Fill) -> None
     assert [(day.day.day, day.figures.samples) for day in days] == [(18, 40), (19, 480)]
     (source,) = [s for s in world.tables.regions.all() if s.region.code == SOURCE]
     assert (source.earliest_data, source.latest_data) == (START, START + 27 * HOURS)
+
+
+def test_figures_equal_numpy_with_late_repeated_missing_and_bad_runs(
+    install: Installation,
+) -> None:
+    rng = np.random.default_rng(1)
+    arrivals: list[tuple[datetime, Run]] = []
+    for number in range(160):
+        at, fate = START + 15 * number * MINUTE, rng.random()
+        if fate < 0.05:
+            continue  # missing
+        late = int(rng.integers(20, 900)) * MINUTE if fate < 0.25 else timedelta(seconds=3)
+        for written in (at + late, *([at + late + 50 * MINUTE] if fate > 0.85 else [])):
+            latencies = [
+                "timeout" if rng.random() < 0.05 else 70 + round(extra, 3)
+                for extra in rng.exponential(1, 5).tolist()
+            ]
+            arrivals.append((written, a_run(at, latencies, interval_s=900, written_at=written)))
+    arrivals.sort(key=lambda arrival: arrival[0])
+    kept: dict[datetime, Run] = {}
+    bad, repeated, late_ones, done = set(), 0, 0, START
+    for now in (START + k * 4 * HOURS + 3 * MINUTE for k in range(1, 11)):
+        for written, run in arrivals:
+            if not done < written <= now:
+                continue
+            is_new = install.tables.runs.put_once(run)
+            assert is_new == (run.timestamp not in kept)
+            repeated += not is_new
+            late_ones += is_new and run.timestamp < done
+            kept.setdefault(run.timestamp, run)
+            if len(kept) % 20 == 0:  # beside it one that cannot be read
+                broken = runs.to_item(run) | {"results": "none"}
+                broken["timestamp"] = to_iso(run.timestamp + MINUTE)
+                dynamo.put(install.client, "PingTest", broken)
+                bad.add(broken["timestamp"])
+        report = install.aggregate(now)
+        assert report["failed"] == {}
+        done = now
+    assert repeated > 5 and late_ones > 5 and len(bad) > 3
+
+    def raw(target: str, start: datetime, end: datetime) -> list[float | None]:
+        found = [run for at, run in kept.items() if start <= at < end]
+        return [a.latency_ms for run in found for a in run.results[target].attempts]
+
+    def check(figures: Figures, values: list[float | None]) -> None:
+        truth = np.rint(np.array([v for v in values if v is not None]) * 100) / 100
+        assert figures.samples == len(truth) > 0
+        for p, value in figures.percentiles.items():
+            assert value == pytest.approx(np.percentile(truth, p), abs=0.0006)
+        assert figures.mean == pytest.approx(truth.mean(), abs=0.0006)
+        assert (figures.min, figures.max) == (truth.min(), truth.max())
+        assert figures.loss_pct == pytest.approx(100 * values.count(None) / len(values), abs=1e-5)
+
+    for timeframe in ("1D", "1W", "1M", "1Y"):
+        cells = install.cells(timeframe)
+        assert set(cells) == set(TARGETS)
+        for target, cell in cells.items():
+            check(cell.figures, raw(target, cell.window_start, done))
+    # Of the days that are over: the first has two hours, the second all.
+    days = install.tables.history.between(*PAIR, START.date(), done.date())
+    assert len(days) == 2
+    for day in days:
+        midnight = datetime(day.day.year, day.day.month, day.day.day, tzinfo=UTC)
+        check(day.figures, raw("us-east-1", midnight, midnight + DAYS))
 
 
 def test_nothing_new_writes_nothing(steady: Fill) -> None:
