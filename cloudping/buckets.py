@@ -69,11 +69,12 @@ class Checkpoint:
     """How far the aggregator has come with a source.
 
     Runs written until `ingested_until` are in the buckets (stored as `watermark`), and all that was
-    due by `rolled_until` was rolled up and summed. `earliest` is the start of its oldest bucket.
-    `written` fingerprints what was last written of each timeframe. `unfinished` says where a pass
-    over much work goes on (stored as `resume`). `refused` holds the last runs that were refused, by
-    key, with the reason; `refused_runs` counts all. `revision` counts the writes; a writer names
-    the one that it has read. `updated_at` is when it was written.
+    due by `rolled_until` was rolled up and summed. `seen` are the last of these runs, timestamp to
+    `written_at`: they are found again where the last minutes are asked for again. `earliest` is the
+    start of its oldest bucket. `written` fingerprints what was last written of each timeframe.
+    `unfinished` says where a pass over much work goes on (stored as `resume`). `refused` holds the
+    last runs that were refused, by key, with the reason; `refused_runs` counts all. `revision`
+    counts the writes; a writer names the one that it has read. `updated_at` is when it was written.
     """
 
     region: str
@@ -85,6 +86,7 @@ class Checkpoint:
     unfinished: Unfinished | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
     refused_runs: int = 0
+    seen: Mapping[str, str] = field(default_factory=dict)
     updated_at: datetime | None = None
 
 
@@ -162,6 +164,7 @@ def checkpoint_from_item(
         unfinished=unfinished,
         refused=get.words("refused") if get.has("refused") else {},
         refused_runs=get.whole("refused_runs") if get.has("refused_runs") else 0,
+        seen=get.words("seen") if get.has("seen") else {},
         updated_at=get.moment_or_none("updated_at"),
     )
 
@@ -177,6 +180,7 @@ def checkpoint_to_item(checkpoint: Checkpoint, updated_at: datetime) -> dynamo.I
         "revision": checkpoint.revision + 1,
         "refused": dict(checkpoint.refused),
         "refused_runs": checkpoint.refused_runs,
+        "seen": dict(checkpoint.seen),
         "updated_at": to_iso(updated_at),
     }
     if checkpoint.earliest is not None:

@@ -186,6 +186,7 @@ def _catch_up(
             written={} if checkpoint is None else checkpoint.written,
             refused={} if checkpoint is None else checkpoint.refused,
             refused_runs=0 if checkpoint is None else checkpoint.refused_runs,
+            seen=todo.seen,
         )
         timeframes = due(first, after, now, touched_old_days)
         written = renew(of, reader, timeframes, after.written, counts)
@@ -279,6 +280,7 @@ def _move(
             else min(first.ingested_until, other.ingested_until),
             rolled_until=min((first or checkpoint).rolled_until, other.rolled_until),
             unfinished=None,
+            seen={},
             written={},
         )
         table.move(again, other, now)

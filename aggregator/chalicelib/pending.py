@@ -25,6 +25,7 @@ OVERLAP: Final = timedelta(minutes=5)
 # hand, or has a time that is none (the Lambda console's test event is of 1970): `python -m infra
 # backfill` counts it if it is asked to.
 MAX_LATENESS: Final = timedelta(days=15)
+KEPT_SEEN: Final = 20  # a run a minute makes six in the overlap
 NOTHING_YET: Final = datetime(YEARS[0], 1, 2, tzinfo=UTC)  # before all runs, and can be read
 
 
@@ -35,7 +36,7 @@ class Pending:
     `hours` maps each hour to look at to the runs in it that may be new. `newest` is the time of the
     newest of these runs, `earliest` the hour of the oldest one that the source has. `refused` are
     the errors of new runs that will not be counted. `ingested_until` is the checkpoint once all of
-    it is done.
+    it is done, `seen` are the last runs that are in the buckets then.
     """
 
     hours: Mapping[datetime, Collection[datetime]]
@@ -43,6 +44,7 @@ class Pending:
     earliest: datetime | None
     refused: Sequence[ItemError]
     ingested_until: datetime
+    seen: Mapping[str, str]
 
 
 def since(checkpoint: Checkpoint | None) -> datetime:
@@ -66,7 +68,11 @@ def pending(
         else:
             refused.append(error)
     new: dict[datetime, list[datetime]] = defaultdict(list)
+    # What the overlap finds again is in the buckets, and in what rests on them.
+    seen = {} if checkpoint is None else checkpoint.seen
     for key in usable:
+        if seen.get(to_iso(key.timestamp)) == to_iso(key.written_at):
+            continue
         new[floor(HOUR, key.timestamp)].append(key.timestamp)
     written = max((key.written_at for key in keys), default=since(checkpoint))
     known = [] if checkpoint is None or checkpoint.earliest is None else [checkpoint.earliest]
@@ -75,13 +81,16 @@ def pending(
     if checkpoint is not None:
         hours = _less_what_is_done(hours, usable, checkpoint)
         written = max(written, checkpoint.ingested_until)
+    # The newest stamp seen, not this clock's time: one that is ahead would hide what comes.
+    ingested_until = min(written, now)
+    again = [key for key in usable if key.written_at >= ingested_until - OVERLAP]
     return Pending(
         hours=hours,
         newest=max((key.timestamp for key in usable), default=None),
         earliest=min([*new, *known], default=None),
         refused=refused,
-        # The newest stamp seen, not this clock's time: one that is ahead would hide what comes.
-        ingested_until=min(written, now),
+        ingested_until=ingested_until,
+        seen={to_iso(key.timestamp): to_iso(key.written_at) for key in again[-KEPT_SEEN:]},
     )
 
 
