@@ -16,9 +16,10 @@ An event keeps its id whatever later days say of it, so that its address stays.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from math import isfinite
 from typing import Any, Final, Literal
 
 from cloudping import dynamo
@@ -126,7 +127,7 @@ def from_item(item: Mapping[str, Any], table: str = "cloudping_changes") -> Chan
         id=get.text("id"),
         figure=next(figure for figure in FIGURES if figure == get.one_of("figure", FIGURES)),
         role=get.one_of("role", ROLES),
-        ends=tuple(get.texts("ends")),
+        ends=_ends(get),
         measured=get.whole("measured", MOST_PAIRS),
         first_day=_day(get, "first_day"),
         last_day=_day(get, "last_day") if get.has("last_day") else None,
@@ -136,6 +137,13 @@ def from_item(item: Mapping[str, Any], table: str = "cloudping_changes") -> Chan
         updated_at=get.moment("updated_at"),
         is_withdrawn=item.get("is_withdrawn") is True,
     )
+
+
+def _ends(get: Reader) -> tuple[str, ...]:
+    found = get.texts("ends")
+    if not found:
+        raise get.error("ends", "the regions or groups that it concerns")
+    return tuple(found)
 
 
 def _day(get: Reader, attribute: str) -> date:
@@ -159,9 +167,7 @@ def _pairs_in(get: Reader, text: Any) -> tuple[ChangedPair, ...]:
                 str(region_to),
                 date.fromisoformat(first),
                 None if last is None else date.fromisoformat(last),
-                float(before),
-                float(after),
-                float(sigmas),
+                *_finite(before, after, sigmas),
             )
             for region_from, region_to, first, last, before, after, sigmas in json.loads(text)
         )
@@ -170,6 +176,13 @@ def _pairs_in(get: Reader, text: Any) -> tuple[ChangedPair, ...]:
     if not found:
         raise get.error("pairs", "pairs as changes.py writes them")
     return found
+
+
+def _finite(*numbers: Any) -> Iterator[float]:
+    for number in map(float, numbers):
+        if not isfinite(number):
+            raise ValueError(number)
+        yield number
 
 
 class ChangeTable:

@@ -78,6 +78,8 @@ def test_the_state(table: ChangeTable) -> None:
         ("network", "guessed"),
         ("updated_at", "yesterday"),
         ("ends", "ap-south-1"),
+        ("ends", []),
+        ("pairs", '[["a","b","2026-03-14",null,NaN,1,1]]'),
         ("id", ""),
     ],
 )
