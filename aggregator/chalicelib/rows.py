@@ -1,12 +1,14 @@
 """What rests on a source's buckets: its row of the matrix in each timeframe, its daily figures."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Final
 
 from cloudping import buckets, windows
 from cloudping.buckets import Bucket, Checkpoint, origin_of
+from cloudping.errors import ItemError
 from cloudping.figures import figures
 from cloudping.periods import DAY, floor
 from cloudping.summaries import TIMEFRAMES, Day, Summary
@@ -14,7 +16,7 @@ from cloudping.times import to_iso
 
 from .reader import RunReader
 from .rollup import readable
-from .tables import Counts, Pass
+from .tables import Counts, Pass, Tables
 
 YOUNG: Final = timedelta(days=2)  # until then, the long windows are renewed as often as the short
 SLOW: Final = ("1M", "1Y")
@@ -114,3 +116,29 @@ def _fingerprint(begin: datetime, found: Sequence[Bucket]) -> str:
         f"{buckets.key(b.level, b.start, b.method, b.origin)} {b.stored_digest}" for b in found
     ]
     return blake2b("\n".join(content).encode(), digest_size=8).hexdigest()
+
+
+def drop_gone(tables: Tables, now: datetime) -> int:
+    """Removes the rows of sources whose region was deleted, and returns how many cells they had.
+
+    What a region that comes back has in its checkpoint is no longer written: that goes first.
+    """
+    states = tables.regions.all()
+    known = {state.region.code for state in states} | {str(error.key) for error in states.bad}
+    if not states:
+        return 0  # more likely a table that is being restored than an end of all regions
+    gone = [
+        summary
+        for timeframe in TIMEFRAMES
+        for summary in tables.summaries.all(timeframe)
+        if summary.region_from not in known
+    ]
+    for code in {summary.region_from for summary in gone}:
+        try:
+            checkpoint = tables.distributions.checkpoint(code)
+        except ItemError:  # it will be begun anew, without fingerprints
+            continue
+        if checkpoint is not None:
+            tables.distributions.move(replace(checkpoint, written={}), checkpoint, now)
+    tables.summaries.delete(gone)
+    return len(gone)

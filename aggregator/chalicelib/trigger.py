@@ -13,7 +13,7 @@ from cloudping.errors import CloudPingError
 from cloudping.settings import Settings
 from cloudping.times import utc_now
 
-from . import aggregate, changes, metrics
+from . import aggregate, changes, metrics, rows
 from .reader import RunReader
 from .tables import Tables, tables
 
@@ -40,10 +40,11 @@ def say_health(installed: Tables, settings: Settings) -> None:
     print(said, flush=True)  # noqa: T201 - Lambda's log
 
 
-def find_changes(installed: Tables, remaining_s: float) -> dict[str, str]:
-    """Looks for changes once a day, when there is time left; why that failed, if it did.
+def once_a_day(installed: Tables, remaining_s: float) -> dict[str, str]:
+    """What is done once a day, when there is time left; why that failed, if it did.
 
-    Figures do not depend on it, so nothing that it raises gets further than this.
+    Looks for changes, then drops the rows of regions that were deleted. Figures do not depend on
+    it, so nothing that it raises gets further than this.
     """
     if remaining_s < SEARCH_S:
         return {}
@@ -51,6 +52,8 @@ def find_changes(installed: Tables, remaining_s: float) -> dict[str, str]:
         found = changes.search(
             installed.history, installed.changes, installed.regions.all(), utc_now()
         )
+        if found is not None:
+            found["cells_dropped"] = rows.drop_gone(installed, utc_now())
     except Exception as error:
         log.exception("changes could not be looked for")
         return {"changes": f"{type(error).__name__}: {error}"}
@@ -83,7 +86,7 @@ def handle(detail: Mapping[str, Any], settings: Settings, context: Any = None) -
     print(json.dumps({"event": "aggregated", **report}), flush=True)  # noqa: T201 - Lambda's log
     if sources is None:  # a run by hand says nothing of the schedule
         say_health(installed, settings)
-        report["failed"] |= find_changes(installed, remaining_s(context))
+        report["failed"] |= once_a_day(installed, remaining_s(context))
     if report["failed"]:
         raise aggregate.UnfinishedError(
             "; ".join(f"{code}: {message}" for code, message in report["failed"].items())

@@ -85,7 +85,35 @@ def test_changes_that_cannot_be_looked_for_cost_no_figure(
 
 
 def test_changes_are_looked_for_only_where_there_is_time(install: Installation) -> None:
-    assert trigger.find_changes(install.tables, trigger.SEARCH_S - 1) == {}
+    assert trigger.once_a_day(install.tables, trigger.SEARCH_S - 1) == {}
     assert install.tables.changes.state() is None
-    assert trigger.find_changes(install.tables, trigger.SEARCH_S) == {}
+    assert trigger.once_a_day(install.tables, trigger.SEARCH_S) == {}
     assert install.tables.changes.state() is not None
+
+
+def test_rows_of_a_region_that_was_deleted_go_and_come_back_with_it(install: Installation) -> None:
+    install.add(a_run(START))
+    trigger.handle({}, load({}))  # before the region is gone, nothing is
+    assert install.cells("1Y")["us-east-1"].figures.samples == 2
+    state = next(s for s in install.tables.regions.all() if s.region.code == SOURCE)
+    install.client.delete_item(TableName="cloudping_regions", Key={"region": {"S": SOURCE}})
+    install.tables.changes.forget_state()
+    assert trigger.once_a_day(install.tables, trigger.SEARCH_S) == {}
+    assert install.cells("1Y") == {}
+    install.tables.regions.put(state)
+    trigger._installed.cache_clear()
+    trigger.handle({"sources": [SOURCE]}, load({}))
+    assert install.cells("1Y")["us-east-1"].figures.samples == 2
+
+
+def test_no_region_at_all_is_taken_for_a_table_that_is_being_restored(
+    install: Installation,
+) -> None:
+    install.add(a_run(START))
+    trigger.handle({}, load({}))
+    for state in install.tables.regions.all():
+        key = {"region": {"S": state.region.code}}
+        install.client.delete_item(TableName="cloudping_regions", Key=key)
+    install.tables.changes.forget_state()
+    trigger.once_a_day(install.tables, trigger.SEARCH_S)
+    assert install.cells("1Y")["us-east-1"].figures.samples == 2
