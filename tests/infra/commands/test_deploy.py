@@ -163,7 +163,7 @@ def test_deploy_again_kill_status_and_destroy(operator: Operator) -> None:
     assert len(left["tables"]) == 6
     assert not any(left[kind] for kind in ("functions", "rules", "roles", "log groups"))
 
-    assert "5 tables removed" in operator.run("destroy", "--yes", "--tables")
+    assert "6 tables removed" in operator.run("destroy", "--yes", "--tables")
     assert not any(operator.everything().values())
 
 
@@ -429,7 +429,7 @@ def test_tables_without_their_stack_are_refused_then_taken_in(operator: Operator
     )
     operator.run(*arguments)
     assert operator.everything() == before
-    assert "5 tables removed" in operator.run("destroy", "--yes", "--tables")
+    assert "6 tables removed" in operator.run("destroy", "--yes", "--tables")
     assert not any(operator.everything().values())
 
 
