@@ -27,7 +27,7 @@ from cloudping.runs import (
 from infra.commands import terminal
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "probes"))  # as Lambda has it
-from chalicelib.sweep import Measured, Plan, Target, measure
+from chalicelib.sweep import Plan, SweepResult, Target, measure
 
 # Where the services of a partition listen on IPv6 (AWS General Reference, dual-stack endpoints).
 _DUAL_STACK_SUFFIX = {
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
-def run(args: argparse.Namespace, over_network: Callable[..., Measured] = measure) -> int:
+def run(args: argparse.Namespace, over_network: Callable[..., SweepResult] = measure) -> int:
     codes = [code.strip() for code in (args.regions or "").split(",") if code.strip()]
     chosen = [region(code) for code in codes or CATALOGUE]
     targets = {place.code: Target(endpoint(place, args.family)) for place in chosen}
@@ -101,7 +101,7 @@ class Row:
     why: str
 
 
-def row(code: str, result: TargetResult, measured: Measured) -> Row:
+def row(code: str, result: TargetResult, measured: SweepResult) -> Row:
     latencies = [a.latency_ms for a in result.attempts if a.latency_ms is not None]
     reasons = Counter(a.reason for a in result.attempts if a.reason is not None)
     tried = len(result.attempts) - sum(reasons[reason] for reason in NOT_MEASURED_REASONS)
@@ -122,7 +122,7 @@ def row(code: str, result: TargetResult, measured: Measured) -> Row:
     )
 
 
-def as_json(rows: Sequence[Row], measured: Measured, family: int) -> str:
+def as_json(rows: Sequence[Row], measured: SweepResult, family: int) -> str:
     def figures(row: Row) -> Mapping[str, Any]:
         result = measured.results[row.code]
         return {
@@ -155,7 +155,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def as_table(rows: Sequence[Row], measured: Measured, args: argparse.Namespace) -> str:
+def as_table(rows: Sequence[Row], measured: SweepResult, args: argparse.Namespace) -> str:
     heads = ("region", "name", "median", "min", "max", "loss", "address", "")
     cells = [
         (

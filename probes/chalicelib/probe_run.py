@@ -7,7 +7,7 @@ from functools import cache
 from time import perf_counter, process_time
 from typing import Any, Final, Protocol
 
-from chalicelib.sweep import Measured, Plan, Target, measure
+from chalicelib.sweep import Plan, SweepResult, Target, measure
 
 from cloudping import dynamo, planet, runs
 from cloudping.errors import CloudPingError
@@ -114,7 +114,7 @@ def scheduled_minute(event_time: str, now: datetime) -> datetime:
 class Measure(Protocol):
     """`sweep.measure`, or what stands in for it."""
 
-    def __call__(self, targets: Mapping[str, Target], plan: Plan) -> Measured: ...
+    def __call__(self, targets: Mapping[str, Target], plan: Plan) -> SweepResult: ...
 
 
 def run(event_time: str, settings: Settings) -> dict[str, Any]:
@@ -218,7 +218,9 @@ def make(
     )
 
 
-def simulate(source: str, moment: datetime, targets: Mapping[str, Target], plan: Plan) -> Measured:
+def simulate(
+    source: str, moment: datetime, targets: Mapping[str, Target], plan: Plan
+) -> SweepResult:
     """What `sweep.measure` gives, from the simulated planet instead of the network.
 
     A region that is not on the planet, since the catalogue lacks it, is not measured.
@@ -227,7 +229,7 @@ def simulate(source: str, moment: datetime, targets: Mapping[str, Target], plan:
     off_planet = [code for code in targets if not {source, code} <= CATALOGUE.keys()]
     for code in off_planet:
         log("not_simulated", source=source, target=code, error="the catalogue lacks one of them")
-    return Measured(
+    return SweepResult(
         results={
             code: TargetResult(
                 host=target.host,

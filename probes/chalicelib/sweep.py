@@ -73,7 +73,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class SweepResult:
     """A sweep's results by target, how they came to be, and the lookups that found nothing.
 
     `started_at` is when the first connect was due, after all lookups.
@@ -93,7 +93,7 @@ def measure(
     plan: Plan,
     rng: random.Random | None = None,
     find_rtt: KernelRttFinder = kernel_rtt,
-) -> Measured:
+) -> SweepResult:
     """Resolves all targets, then connects to them; every attempt has a latency or a reason."""
     began_ns = perf_counter_ns()
     hosts = [target.host for target in targets.values()]
@@ -112,7 +112,7 @@ def measure(
         reason = "local_error" if found[name].is_local_error else "dns_error"
         return (Attempt(None, reason=reason),) * plan.attempts
 
-    return Measured(
+    return SweepResult(
         results={
             name: TargetResult(
                 host=target.host,

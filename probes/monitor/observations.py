@@ -90,7 +90,7 @@ def _reason(value: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class WindowFigures:
     """Figures over some observations; a percentile is None where there are too few samples."""
 
     attempts: int
@@ -103,7 +103,7 @@ class Figures:
     failures: dict[str, int]
 
 
-def figures(observations: Sequence[Observation]) -> Figures:
+def figures(observations: Sequence[Observation]) -> WindowFigures:
     """Percentiles interpolate linearly, as everywhere in CloudPing; loss is of what was tried."""
     attempts = [observation.attempt for observation in observations]
     latencies = [a.latency_ms for a in attempts if a.latency_ms is not None]
@@ -115,7 +115,7 @@ def figures(observations: Sequence[Observation]) -> Figures:
     def percentile(p: int) -> float | None:
         return cuts[p - 1] if len(latencies) >= _MINIMUM_SAMPLES[p] else None
 
-    return Figures(
+    return WindowFigures(
         attempts=len(attempts),
         samples=len(latencies),
         p50_ms=percentile(50),

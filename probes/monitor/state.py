@@ -10,7 +10,7 @@ from typing import Final
 from cloudping.settings import Settings
 from monitor.logs import log
 from monitor.metrics import Metrics
-from monitor.observations import Figures, History, Observation, figures
+from monitor.observations import History, Observation, WindowFigures, figures
 from monitor.recording import Recorder
 from monitor.settings import MonitorSettings, Watched
 from monitor.watch import Watch
@@ -111,6 +111,6 @@ class Monitor:
         success = self.known(target).success
         return success is not None and self.clock() - success.at <= self.settings.stale_after_s
 
-    def figures(self, target: Watched) -> Figures:
+    def figures(self, target: Watched) -> WindowFigures:
         """Figures of the last `WINDOW_S` seconds."""
         return figures(self.history.of(target.key, self.clock() - WINDOW_S))

@@ -9,7 +9,7 @@ from prometheus_client.exposition import choose_encoder
 from cloudping.runs import METHOD_KERNEL
 from cloudping.times import utc_now
 from monitor.graph import Graph, draw
-from monitor.observations import Figures
+from monitor.observations import WindowFigures
 from monitor.settings import Watched
 from monitor.state import WINDOW_S, Monitor
 
@@ -51,7 +51,7 @@ class TargetView:
     reason: str | None
     address: str | None
     error: str | None
-    figures: Figures
+    figures: WindowFigures
     missed: int
     graph: Graph
 

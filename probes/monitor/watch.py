@@ -7,7 +7,7 @@ from time import monotonic, time
 from typing import Final, Protocol
 
 from chalicelib.resolve import LOOKUP_TIMEOUT_S, Family
-from chalicelib.sweep import Measured, Plan, Target, measure
+from chalicelib.sweep import Plan, SweepResult, Target, measure
 
 from cloudping.runs import Attempt
 from monitor.logs import log
@@ -28,7 +28,7 @@ _IN_WORDS: Final = {
 class Measure(Protocol):
     """`sweep.measure`, or what stands in for it."""
 
-    def __call__(self, targets: Mapping[str, Target], plan: Plan) -> Measured: ...
+    def __call__(self, targets: Mapping[str, Target], plan: Plan) -> SweepResult: ...
 
 
 class Watch(Thread):

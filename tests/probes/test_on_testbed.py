@@ -9,7 +9,7 @@ from time import perf_counter_ns, sleep
 
 import pytest
 from chalicelib.connect import Connects, read_tcp_info
-from chalicelib.sweep import SILENT_AFTER, Measured, Plan, Target, measure
+from chalicelib.sweep import SILENT_AFTER, Plan, SweepResult, Target, measure
 
 from cloudping.runs import LOSS_REASONS, METHOD_CONNECT, METHOD_KERNEL, Attempt
 from tests.testbed import bed
@@ -23,7 +23,7 @@ PLAN = Plan(attempts=5, timeout_s=2.5, deadline_s=30)
 
 def measured_with_truth(
     net: Bed, plan: Plan = PLAN, *hosts: str
-) -> tuple[Measured, dict[str, list[Handshake]]]:
+) -> tuple[SweepResult, dict[str, list[Handshake]]]:
     """A sweep over the hosts, and what the wire saw of each, attempt by attempt."""
     capture = net.capture()
     measured = net.call(measure, {host: Target(host) for host in hosts}, plan)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from chalicelib import probe_run
 from chalicelib.probe_run import CredentialsError, EventTimeError
-from chalicelib.sweep import Measured, Plan, Target, measure
+from chalicelib.sweep import Plan, SweepResult, Target, measure
 
 from cloudping import planet, runs
 from cloudping.errors import StoreError
@@ -95,7 +95,7 @@ def test_real_connects_of_a_run(listener: int, capsys: pytest.CaptureFixture[str
 def test_the_plan_follows_the_settings() -> None:
     seen: list[Plan] = []
 
-    def over_network(targets: Mapping[str, Target], plan: Plan) -> Measured:
+    def over_network(targets: Mapping[str, Target], plan: Plan) -> SweepResult:
         seen.append(plan)
         return measure({}, plan)
 

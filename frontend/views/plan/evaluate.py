@@ -8,7 +8,7 @@ from typing import Literal
 from frontend.views.plan.latency import ZERO, Latency, half, mixture, smallest, total
 from frontend.views.plan.protocols import Protocol
 
-Measured = Callable[[str, str], Latency]
+RoundTrips = Callable[[str, str], Latency]
 Objective = Literal["worst", "mean"]
 
 
@@ -56,7 +56,7 @@ class Evaluator:
     figures passes through.
     """
 
-    def __init__(self, protocol: Protocol, goal: Goal, measured: Measured) -> None:
+    def __init__(self, protocol: Protocol, goal: Goal, measured: RoundTrips) -> None:
         self.protocol, self.goal, self.measured = protocol, goal, measured
         self._waits: dict[tuple[str, frozenset[str], int], Latency] = {}
         self._medians: dict[tuple[str, str], float] = {}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from chalicelib.sweep import Measured, Plan, Target, measure
+from chalicelib.sweep import Plan, SweepResult, Target, measure
 
 from cloudping.errors import CloudPingError, UnknownRegionError
 from cloudping.regions import CATALOGUE
@@ -30,8 +30,8 @@ def arguments(*words: str) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def measured(method: str = METHOD_KERNEL, **results: tuple[Attempt, ...]) -> Measured:
-    return Measured(
+def measured(method: str = METHOD_KERNEL, **results: tuple[Attempt, ...]) -> SweepResult:
+    return SweepResult(
         results={
             code.replace("_", "-"): TargetResult("host", ("192.0.2.1",), 2.0, attempts)
             for code, attempts in results.items()
@@ -78,7 +78,7 @@ def test_no_answer_at_all_is_an_error(capsys: pytest.CaptureFixture[str]) -> Non
 def test_whole_catalogue_by_default_and_one_family() -> None:
     seen: dict[str, Any] = {}
 
-    def over_network(targets: Mapping[str, Target], plan: Plan) -> Measured:
+    def over_network(targets: Mapping[str, Target], plan: Plan) -> SweepResult:
         seen.update(targets=targets, plan=plan)
         return measured(us_east_1=FAST)
 
@@ -149,7 +149,7 @@ class TestOnTestbed:
 
 
 def test_user_space_method_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    def without_tcp_info(targets: Mapping[str, Target], plan: Plan) -> Measured:
+    def without_tcp_info(targets: Mapping[str, Target], plan: Plan) -> SweepResult:
         return measure({}, plan, find_rtt=lambda: None)
 
     with pytest.raises(CloudPingError):

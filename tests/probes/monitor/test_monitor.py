@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from chalicelib.sweep import Measured, Plan, Target, measure
+from chalicelib.sweep import Plan, SweepResult, Target, measure
 from flask.testing import FlaskClient
 from monitor import create_app, graph, recording, views
 from monitor.metrics import BUCKETS_S
@@ -199,7 +199,7 @@ def test_times_do_not_drift(listener: socket.socket, count: int, interval_s: flo
 def test_a_measurement_longer_than_the_interval_makes_others_missed() -> None:
     calls = 0
 
-    def slow_once(targets: Any, plan: Plan) -> Measured:
+    def slow_once(targets: Any, plan: Plan) -> SweepResult:
         nonlocal calls
         calls += 1
         if calls == 2:
@@ -226,7 +226,7 @@ def test_whatever_is_raised_the_thread_goes_on(
         if part == broken and calls[part] == 1:
             raise RuntimeError("can't start new thread")
 
-    def over_network(targets: Any, plan: Plan) -> Measured:
+    def over_network(targets: Any, plan: Plan) -> SweepResult:
         fail_once("measuring")
         return measured(targets)
 
@@ -272,8 +272,8 @@ def test_no_descriptor_left_is_an_observation_and_the_thread_goes_on(
     assert second.error is None and second.method == METHOD_KERNEL
 
 
-def measured(targets: dict[str, Target]) -> Measured:
-    return Measured(
+def measured(targets: dict[str, Target]) -> SweepResult:
+    return SweepResult(
         {
             key: TargetResult(target.host, (target.host,), None, (Attempt(1.0, 1.1),))
             for key, target in targets.items()
