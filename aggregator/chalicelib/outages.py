@@ -71,7 +71,7 @@ def find(lost: Ints, attempted: Ints) -> list[Outage]:
 
 
 def _sigmas(lost: Ints, tried: Ints, expected: float) -> Floats:
-    """The signed root of the deviance of a binomial share: 6.5 has one below 10^-9.
+    """The signed root of the deviance of a binomial share; chance gives 6.5 less than once in 10^9.
 
     By Chernoff's bound the probability of so many lost is at most exp(-sigmas^2 / 2), also where a
     normal deviate would be far off, as with one expected of twenty.
