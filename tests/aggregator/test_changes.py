@@ -208,6 +208,21 @@ class TestRevise:
         assert [change.id for change in shifts] == [first_id]
         assert not shifts[0].is_withdrawn
 
+    def test_an_event_whose_day_and_scope_are_revised_keeps_its_id(self) -> None:
+        daily = one_shift()
+        shift, outage = self.stored(365)
+        as_first_seen = replace(
+            shift,
+            id="2026-06-11-p50-up-path-ap-south-1-eu-west-1",
+            role="path",
+            ends=("ap-south-1", "eu-west-1"),
+            first_day=date(2026, 6, 11),
+            pairs=shift.pairs[:1],
+        )
+        (revised,) = changes.revise([as_first_seen, outage], changes.events(daily), daily, NOW)
+        assert revised.id == as_first_seen.id
+        assert (revised.role, revised.first_day, len(revised.pairs)) == ("to", shift.first_day, 3)
+
     def test_an_end_is_a_revision(self) -> None:
         daily = one_shift()
         stored = changes.revise([], changes.events(daily), daily, NOW)
